@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A validated problem as plans and kernels see it: always three spatial axes, everything resolved. Data only.
+#ifndef PEAKPOOL_SRC_GEOMETRY_H_
+#define PEAKPOOL_SRC_GEOMETRY_H_
+
+#include <cstdint>
+
+namespace peakpool {
+
+// One spatial axis, in elements of that axis. Output o reads the taps o * stride - pad_before + t * dilation for
+// t in [0, kernel); those outside [0, input) are padding.
+struct Axis {
+  int64_t input, output, kernel, stride, dilation, pad_before;
+
+  int64_t Begin(int64_t o) const { return o * stride - pad_before; }
+};
+
+// Distances in elements: of the batch, the channel, and the depth, height and width axes.
+struct Strides {
+  int64_t batch, channel, axis[3];
+};
+
+enum SpatialAxis { kDepth = 0, kHeight = 1, kWidth = 2 };
+
+struct Geometry {
+  Axis axis[3];  // an absent leading axis is 1 wide with kernel, stride and dilation 1
+  int64_t batch, channels;
+  bool channels_last;  // which of channel and width has stride 1
+  Strides input;       // of x and dx
+  Strides output;      // of y, dy and caller-visible indices
+
+  int64_t Taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
+  // A line is one row along the width axis: width elements channels-first, width x channels elements channels-last.
+  // Lines are numbered row-major over (batch, channel if channels-first, depth, height).
+  int64_t Planes() const { return channels_last ? batch : batch * channels; }
+  int64_t OutputLines() const { return Planes() * axis[kDepth].output * axis[kHeight].output; }
+  int64_t InputLines() const { return Planes() * axis[kDepth].input * axis[kHeight].input; }
+};
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_GEOMETRY_H_

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of kernels of one element type on one Highway target. Kernels know nothing of plans, executors or the API;
+// everything above this table is type-erased.
+#ifndef PEAKPOOL_SRC_KERNELS_KERNELS_H_
+#define PEAKPOOL_SRC_KERNELS_KERNELS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "src/geometry.h"
+
+namespace peakpool {
+
+// Working memory of one task, 64-byte aligned, on the task's stack.
+constexpr size_t kScratchBytes = 64 * 1024;
+
+// Where window indices (row-major tap numbers) live. Usually the caller's tensor; for other index formats a scratch
+// block that starts at some line, hence the origin: element (n, c, d, h, w) is at
+// base[n * batch + c * channel + d * axis[0] + h * axis[1] + w * axis[2] - origin].
+struct TapView {
+  void* base;  // null: values only
+  int bytes;   // 1, 2 or 4 per tap number
+  Strides strides;
+  int64_t origin;
+};
+
+// Pools output lines [begin, end). x and y hold the kernel table's element type.
+struct ForwardCall {
+  const Geometry* geometry;
+  const void* x;
+  void* y;
+  TapView taps;
+  int64_t begin, end;
+  void* scratch;
+};
+using ForwardKernel = void (*)(const ForwardCall&);
+
+// Sums dy into input lines [begin, end) of dx. Tap numbers that name no in-range tap contribute nothing.
+struct BackwardCall {
+  const Geometry* geometry;
+  const void* dy;
+  TapView taps;  // read only here
+  void* dx;
+  bool accumulate;
+  int64_t begin, end;
+  void* scratch;
+};
+using BackwardKernel = void (*)(const BackwardCall&);
+
+// Every pointer is set; which geometries each accepts is stated in choose.cc and at the kernel.
+struct Kernels {
+  int64_t target;  // the Highway target these were compiled for
+  size_t lanes;    // elements per vector
+  // Windows of 2x2 and 3x3 (see window-inl.h and row-inl.h) fused over both axes, with or without indices.
+  ForwardKernel window_channels_first;
+  ForwardKernel window_channels_last;
+  // Any geometry: one axis after the other through scratch (separable-inl.h).
+  ForwardKernel separable;
+  // Floating-point types only, null otherwise.
+  BackwardKernel gather_channels_first;
+  BackwardKernel gather_channels_last;
+};
+
+// The kernels of each type for the best of `targets` that is compiled in; `targets` is a mask of HWY_* target bits.
+const Kernels* F32Kernels(int64_t targets);
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_KERNELS_KERNELS_H_

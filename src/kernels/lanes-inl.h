@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// How an element type is compared in vector lanes. Two policies with one interface:
+// - NativeLanes: the type's own lanes and its hardware maximum; for floats, NaN must be noted and the work redone.
+// - KeyLanes: signed integers in the element's order, exact for everything. For floats -0 and +0 map to the same key and
+//   every NaN to the greatest, so ordinary integer comparison is the contract's order.
+#if defined(PEAKPOOL_SRC_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_LANES_INL_H_
+#endif
+
+#include "hwy/highway.h"
+#include "src/element.h"
+#include "src/kernels/compat-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Bit patterns of +inf and of the canonical quiet NaN; `lane` is the signed integer of the element's width.
+template <class T>
+struct FloatBits;
+template <>
+struct FloatBits<float> {
+  static constexpr int32_t kInf = 0x7F800000, kNan = 0x7FC00000;
+};
+template <>
+struct FloatBits<double> {
+  static constexpr int64_t kInf = 0x7FF0000000000000, kNan = 0x7FF8000000000000;
+};
+template <>
+struct FloatBits<F16> {
+  static constexpr int16_t kInf = 0x7C00, kNan = 0x7E00;
+};
+template <>
+struct FloatBits<BF16> {
+  static constexpr int16_t kInf = 0x7F80, kNan = 0x7FC0;
+};
+
+template <class T>
+constexpr bool kIsFloatElement =
+    std::is_floating_point<T>::value || std::is_same<T, F16>::value || std::is_same<T, BF16>::value;
+
+// Load gives lanes whose signed order is the contract's order of T; Store gives canonical elements back.
+// D is any tag of hwy::MakeSigned<width of T>; capped and half tags work as well.
+template <class T>
+struct KeyLanes {
+  using Element = T;
+  using Lane = std::conditional_t<
+      sizeof(T) == 1, int8_t,
+      std::conditional_t<sizeof(T) == 2, int16_t, std::conditional_t<sizeof(T) == 4, int32_t, int64_t>>>;
+  static constexpr bool kTracksNan = false;
+
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V ToKey(D d, V bits) {
+    if constexpr (kIsFloatElement<T>) {
+      const V magnitude = hn::And(bits, hn::Set(d, hwy::LimitsMax<Lane>()));
+      const V sign = hn::BroadcastSignBit(bits);
+      const V key = hn::Sub(hn::Xor(magnitude, sign), sign);
+      return hn::IfThenElse(hn::Gt(magnitude, hn::Set(d, FloatBits<T>::kInf)), hn::Set(d, FloatBits<T>::kNan), key);
+    } else if constexpr (std::is_unsigned<T>::value) {
+      return hn::Xor(bits, hn::Set(d, hwy::LimitsMin<Lane>()));
+    } else {
+      return bits;
+    }
+  }
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V FromKey(D d, V key) {
+    if constexpr (kIsFloatElement<T>) {
+      // A negative key is minus its magnitude: give the sign bit back.
+      const V sign = hn::BroadcastSignBit(key);
+      return hn::Or(hn::Abs(key), hn::And(sign, hn::Set(d, hwy::LimitsMin<Lane>())));
+    } else {
+      return ToKey(d, key);
+    }
+  }
+
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
+    return ToKey(d, hn::LoadU(d, reinterpret_cast<const Lane*>(p)));
+  }
+  template <class D>
+  static HWY_INLINE void Store(D d, hn::Vec<D> key, T* HWY_RESTRICT p) {
+    hn::StoreU(FromKey(d, key), d, reinterpret_cast<Lane*>(p));
+  }
+  // The lane that loses against every element: -inf or the integer minimum (which it equals).
+  static constexpr Lane Lowest() {
+    if constexpr (kIsFloatElement<T>) {
+      return static_cast<Lane>(-FloatBits<T>::kInf);
+    } else {
+      return hwy::LimitsMin<Lane>();
+    }
+  }
+};
+
+// As KeyLanes, for types whose hardware maximum needs no mapping. Float maxima of NaN-free lanes are right up to the
+// sign of a zero, which Store settles; NaN is up to the caller, see EitherNan.
+template <class T>
+struct NativeLanes {
+  using Element = T;
+  using Lane = T;
+  static constexpr bool kTracksNan = std::is_floating_point<T>::value;
+
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
+    return hn::LoadU(d, p);
+  }
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Finish(D d, hn::Vec<D> v) {
+    if constexpr (kTracksNan) {
+      return hn::Add(v, hn::Zero(d));  // -0 becomes +0
+    } else {
+      return v;
+    }
+  }
+  template <class D>
+  static HWY_INLINE void Store(D d, hn::Vec<D> v, T* HWY_RESTRICT p) {
+    hn::StoreU(Finish(d, v), d, p);
+  }
+};
+
+// What the window kernels use for each element type.
+template <class T>
+using WindowLanes =
+    std::conditional_t<std::is_same<T, F16>::value || std::is_same<T, BF16>::value, KeyLanes<T>, NativeLanes<T>>;
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_LANES_INL_H_

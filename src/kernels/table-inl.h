@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Gathers the kernel families into the table of one element type; included once per target by each type's .cc.
+#include "src/kernels/kernels.h"
+
+#ifndef PEAKPOOL_DISPATCH
+// The table entry for the best of `targets`, without Highway's process-wide choice: tests and plans may ask for any
+// target while other threads use another one.
+#if (HWY_TARGETS & (HWY_TARGETS - 1)) == 0
+#define PEAKPOOL_DISPATCH(function, targets) (static_cast<void>(targets), HWY_DISPATCH_TABLE(function)[0])
+#else
+#define PEAKPOOL_DISPATCH(function, targets)        \
+  HWY_DISPATCH_TABLE(function)[[](int64_t mask) {   \
+    hwy::ChosenTarget chosen;                       \
+    chosen.Update(mask);                            \
+    return chosen.GetIndex();                       \
+  }(targets)]
+#endif
+#endif
+
+#if defined(PEAKPOOL_SRC_KERNELS_TABLE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
+#endif
+
+#include "hwy/highway.h"
+#include "src/kernels/lanes-inl.h"
+#include "src/kernels/separable-inl.h"
+#include "src/kernels/window_channels_first-inl.h"
+#include "src/kernels/window_channels_last-inl.h"
+#include "src/kernels/gather-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+
+template <class T>
+Kernels MakeKernels() {
+  Kernels k = {};
+  k.target = HWY_TARGET;
+  k.lanes = hn::Lanes(hn::ScalableTag<T>());
+  k.window_channels_first = &WindowChannelsFirst<T>;
+  k.window_channels_last = &WindowChannelsLast<T>;
+  k.separable = &Separable<T>;
+  k.gather_channels_first = &GatherChannelsFirst<T>;
+  k.gather_channels_last = &GatherChannelsLast<T>;
+  return k;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
