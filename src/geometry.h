@@ -13,6 +13,17 @@ struct Axis {
   int64_t input, output, kernel, stride, dilation, pad_before;
 
   int64_t Begin(int64_t o) const { return o * stride - pad_before; }
+  // The taps of output o that are not padding are [FirstTap(o), TapEnd(o)); none where the first is not below the end.
+  int64_t FirstTap(int64_t o) const {
+    const int64_t begin = Begin(o);
+    return begin >= 0 ? 0 : (-begin + dilation - 1) / dilation;
+  }
+  int64_t TapEnd(int64_t o) const {
+    const int64_t room = input - Begin(o);
+    if (room <= 0) return 0;
+    const int64_t end = (room + dilation - 1) / dilation;
+    return end < kernel ? end : kernel;
+  }
 };
 
 // Distances in elements: of the batch, the channel, and the depth, height and width axes.

@@ -13,7 +13,8 @@
 //
 // What every path promises, whatever the type, layout, target, executor and number of threads:
 // - y is the greatest in-range tap of the window; ties go to the first tap in row-major (depth, height, width) order.
-// - NaN is greater than everything and all NaNs are equal: any NaN makes the output NaN, and the first one is its index.
+// - NaN is greater than everything and all NaNs are equal: any NaN makes the output NaN, and the first one is its
+// index.
 // - A zero result is +0 and a NaN result is the canonical quiet NaN, so the same input gives the same output bits
 //   everywhere.
 // - Padding is virtual: never selected, never indexed. Negative infinity and integer minima are ordinary values.
@@ -86,7 +87,8 @@ typedef enum peakpool_index_format {
   PEAKPOOL_INDEX_PLANE_I32 = 4,   // flat over the spatial axes of one (n, c)
   PEAKPOOL_INDEX_PLANE_I64 = 5,   // the same (PyTorch)
   PEAKPOOL_INDEX_TENSOR_I64 = 6,  // flat over N, C, spatial (ONNX, storage_order 0)
-  PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64 = 7  // the same with the spatial axes in column-major order (ONNX, storage_order 1)
+  PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64 =
+      7  // the same with the spatial axes in column-major order (ONNX, storage_order 1)
 } peakpool_index_format;
 
 typedef enum peakpool_algorithm {
@@ -103,8 +105,8 @@ typedef struct peakpool_padding {
   int64_t before, after;
 } peakpool_padding;
 
-// Distances in elements between neighbours along each axis. The contiguous axis (the last spatial axis of channels-first,
-// the channel of channels-last) must have stride 1. All zero means dense.
+// Distances in elements between neighbours along each axis. The contiguous axis (the last spatial axis of
+// channels-first, the channel of channels-last) must have stride 1. All zero means dense.
 typedef struct peakpool_strides {
   int64_t batch, channel, spatial[PEAKPOOL_MAX_RANK];
 } peakpool_strides;
@@ -112,20 +114,20 @@ typedef struct peakpool_strides {
 // One pooling problem. Start from peakpool_problem_init() or peakpool_parse(), never from uninitialised memory.
 // Per-axis arrays hold `rank` entries, outermost spatial axis first (depth, height, width).
 typedef struct peakpool_problem {
-  size_t struct_size;    // sizeof(peakpool_problem) of the caller's header
-  int32_t type;          // peakpool_type
-  int32_t layout;        // peakpool_layout
-  int32_t rank;          // number of spatial axes, 1 to 3
-  int32_t rounding;      // peakpool_rounding
-  int32_t index_format;  // peakpool_index_format
-  int32_t algorithm;     // peakpool_algorithm
-  uint32_t flags;        // PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE
-  int32_t reserved;      // 0
-  int64_t batch, channels;              // >= 0; 0 is a legal no-op
-  int64_t input[PEAKPOOL_MAX_RANK];     // >= 1
-  int64_t kernel[PEAKPOOL_MAX_RANK];    // >= 1
-  int64_t stride[PEAKPOOL_MAX_RANK];    // >= 1
-  int64_t dilation[PEAKPOOL_MAX_RANK];  // >= 1
+  size_t struct_size;                           // sizeof(peakpool_problem) of the caller's header
+  int32_t type;                                 // peakpool_type
+  int32_t layout;                               // peakpool_layout
+  int32_t rank;                                 // number of spatial axes, 1 to 3
+  int32_t rounding;                             // peakpool_rounding
+  int32_t index_format;                         // peakpool_index_format
+  int32_t algorithm;                            // peakpool_algorithm
+  uint32_t flags;                               // PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE
+  int32_t reserved;                             // 0
+  int64_t batch, channels;                      // >= 0; 0 is a legal no-op
+  int64_t input[PEAKPOOL_MAX_RANK];             // >= 1
+  int64_t kernel[PEAKPOOL_MAX_RANK];            // >= 1
+  int64_t stride[PEAKPOOL_MAX_RANK];            // >= 1
+  int64_t dilation[PEAKPOOL_MAX_RANK];          // >= 1
   peakpool_padding padding[PEAKPOOL_MAX_RANK];  // >= 0
   int64_t output[PEAKPOOL_MAX_RANK];            // read only with PEAKPOOL_EXPLICIT
   peakpool_strides input_strides;               // of x and dx
@@ -148,17 +150,17 @@ typedef struct peakpool_executor {
 
 typedef struct peakpool_plan peakpool_plan;
 
-// Sets struct_size, the given fields, and the defaults: batch, channels, input, kernel, stride and dilation 1, padding 0,
-// floor, no index, dense, best target. Errors: INVALID_ARGUMENT for a null problem, unknown type or layout, or a rank
-// outside 1 to 3. Thread-safe.
+// Sets struct_size, the given fields, and the defaults: batch, channels, input, kernel, stride and dilation 1, padding
+// 0, floor, no index, dense, best target. Errors: INVALID_ARGUMENT for a null problem, unknown type or layout, or a
+// rank outside 1 to 3. Thread-safe.
 PEAKPOOL_API peakpool_status peakpool_problem_init(peakpool_problem* problem, peakpool_type type,
                                                    peakpool_layout layout, int rank);
 
 // Reads the describe grammar, for example "f32 nchw 1x64x112x112 k3 s2 p1 ceil window-u8":
 //   TYPE LAYOUT NxCxSPATIAL kK [sS] [pP] [dD] [floor|ceil|exact|oO] [INDEX-FORMAT] [allow-empty] [accumulate] [im2col]
 //   [xs=STRIDES] [ys=STRIDES]
-// Sizes are always in the order N, C, spatial. One value means every axis; several are joined by x, leading and trailing
-// padding by a colon (p0:1x2:3). The stride defaults to the kernel. Errors: INVALID_ARGUMENT naming the token.
+// Sizes are always in the order N, C, spatial. One value means every axis; several are joined by x, leading and
+// trailing padding by a colon (p0:1x2:3). The stride defaults to the kernel. Errors: INVALID_ARGUMENT naming the token.
 // Thread-safe.
 PEAKPOOL_API peakpool_status peakpool_parse(const char* text, peakpool_problem* problem);
 
@@ -183,13 +185,14 @@ PEAKPOOL_API void peakpool_plan_destroy(peakpool_plan* plan);  // NULL is allowe
 // The problem as resolved: output size and strides filled in. Valid as long as the plan.
 PEAKPOOL_API const peakpool_problem* peakpool_plan_problem(const peakpool_plan* plan);
 
-// A short text: algorithms and why, target, split, bytes moved, why faster kernels were not eligible. Writes and returns
-// as peakpool_describe. Thread-safe.
+// A short text: algorithms and why, target, split, bytes moved, why faster kernels were not eligible. Writes and
+// returns as peakpool_describe. Thread-safe.
 PEAKPOOL_API size_t peakpool_explain(const peakpool_plan* plan, char* buffer, size_t size);
 
 // y[n, c, o] = max of x over the window of o. index may be NULL (values only); otherwise the problem names its format,
-// and it has y's shape and strides. The tensors must not overlap. executor NULL means the default: oneTBB in the current
-// arena, or serial where peakpool was built without it. Errors: INVALID_ARGUMENT. Thread-safe for distinct outputs.
+// and it has y's shape and strides. The tensors must not overlap. executor NULL means the default: oneTBB in the
+// current arena, or serial where peakpool was built without it. Errors: INVALID_ARGUMENT. Thread-safe for distinct
+// outputs.
 PEAKPOOL_API peakpool_status peakpool_forward(const peakpool_plan* plan, const void* x, void* y, void* index,
                                               const peakpool_executor* executor);
 

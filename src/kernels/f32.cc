@@ -20,6 +20,6 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace peakpool {
 HWY_EXPORT(F32Table);
-const Kernels* F32Kernels(int64_t targets) { return PEAKPOOL_DISPATCH(F32Table, targets)(); }
+const Kernels* F32Kernels(int64_t targets) { return PEAKPOOL_DISPATCH(F32Table, targets); }
 }  // namespace peakpool
 #endif

@@ -61,7 +61,8 @@ struct Kernels {
   BackwardKernel gather_channels_last;
 };
 
-// The kernels of each type for the best of `targets` that is compiled in; `targets` is a mask of HWY_* target bits.
+// The kernels of each type for the best of `targets` (a mask of HWY_* bits) that is compiled in, else of the baseline;
+// null if there is neither.
 const Kernels* F32Kernels(int64_t targets);
 
 }  // namespace peakpool

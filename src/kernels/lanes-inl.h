@@ -81,6 +81,11 @@ struct KeyLanes {
   static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
     return ToKey(d, hn::LoadU(d, reinterpret_cast<const Lane*>(p)));
   }
+  // Every lane is *p.
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Broadcast(D d, const T* HWY_RESTRICT p) {
+    return ToKey(d, hn::Set(d, *reinterpret_cast<const Lane*>(p)));
+  }
   template <class D>
   static HWY_INLINE void Store(D d, hn::Vec<D> key, T* HWY_RESTRICT p) {
     hn::StoreU(FromKey(d, key), d, reinterpret_cast<Lane*>(p));
@@ -106,6 +111,10 @@ struct NativeLanes {
   template <class D>
   static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
     return hn::LoadU(d, p);
+  }
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Broadcast(D d, const T* HWY_RESTRICT p) {
+    return hn::Set(d, *p);
   }
   template <class D>
   static HWY_INLINE hn::Vec<D> Finish(D d, hn::Vec<D> v) {

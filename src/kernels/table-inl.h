@@ -3,17 +3,19 @@
 #include "src/kernels/kernels.h"
 
 #ifndef PEAKPOOL_DISPATCH
-// The table entry for the best of `targets`, without Highway's process-wide choice: tests and plans may ask for any
-// target while other threads use another one.
+// Calls the exported table function of the best of `targets` (a mask of HWY_* bits) that is compiled in, or of the
+// baseline; null where the build has no baseline kernels and none matches. Leaves Highway's process-wide choice alone:
+// plans may ask for any target while other threads use another one.
 #if (HWY_TARGETS & (HWY_TARGETS - 1)) == 0
-#define PEAKPOOL_DISPATCH(function, targets) (static_cast<void>(targets), HWY_DISPATCH_TABLE(function)[0])
+#define PEAKPOOL_DISPATCH(function, targets) (static_cast<void>(targets), HWY_DISPATCH_TABLE(function)[0]())
 #else
-#define PEAKPOOL_DISPATCH(function, targets)        \
-  HWY_DISPATCH_TABLE(function)[[](int64_t mask) {   \
-    hwy::ChosenTarget chosen;                       \
-    chosen.Update(mask);                            \
-    return chosen.GetIndex();                       \
-  }(targets)]
+#define PEAKPOOL_DISPATCH(function, targets)                                     \
+  [](int64_t mask) {                                                             \
+    hwy::ChosenTarget chosen;                                                    \
+    chosen.Update(mask);                                                         \
+    const auto table_function = HWY_DISPATCH_TABLE(function)[chosen.GetIndex()]; \
+    return table_function == nullptr ? nullptr : table_function();               \
+  }(targets)
 #endif
 #endif
 
@@ -25,11 +27,12 @@
 #endif
 
 #include "hwy/highway.h"
+#include "src/kernels/gather_channels_first-inl.h"
+#include "src/kernels/gather_channels_last-inl.h"
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/separable-inl.h"
 #include "src/kernels/window_channels_first-inl.h"
 #include "src/kernels/window_channels_last-inl.h"
-#include "src/kernels/gather-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C ABI: checks pointers and struct_size, calls in, nothing else.
+#include <cinttypes>
+#include <cstring>
+
+#include "peakpool/peakpool.h"
+#include "src/describe.h"
+#include "src/element.h"
+#include "src/error.h"
+#include "src/execute.h"
+#include "src/executor.h"
+#include "src/plan.h"
+#include "src/shape.h"
+
+using peakpool::Fail;
+
+namespace {
+
+peakpool_status CheckPointer(const void* pointer, const char* name) {
+  return pointer != nullptr ? PEAKPOOL_OK : Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = NULL: must point to data", name);
+}
+
+struct Tensor {
+  const char* name;
+  const void* data;
+  int64_t extent, element_bytes;
+  uintptr_t begin() const { return reinterpret_cast<uintptr_t>(data); }
+  uintptr_t end() const { return begin() + static_cast<uintptr_t>(extent * element_bytes); }
+};
+
+// Every tensor there, aligned to its element, and none overlapping an output.
+peakpool_status CheckTensors(const Tensor* tensors, int count, const bool* is_output) {
+  for (int i = 0; i < count; ++i) {
+    const Tensor& t = tensors[i];
+    if (t.extent == 0) continue;
+    if (peakpool_status s = CheckPointer(t.data, t.name)) return s;
+    if (t.begin() % static_cast<uintptr_t>(t.element_bytes) != 0) {
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %p: must be aligned to its %" PRId64 "-byte elements", t.name,
+                  t.data, t.element_bytes);
+    }
+    for (int j = 0; j < i; ++j) {
+      const Tensor& other = tensors[j];
+      if ((is_output[i] || is_output[j]) && other.extent != 0 && t.begin() < other.end() && other.begin() < t.end()) {
+        return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %p: overlaps %s = %p", t.name, t.data, other.name, other.data);
+      }
+    }
+  }
+  return PEAKPOOL_OK;
+}
+
+peakpool_status CheckExecutor(const peakpool_executor** executor) {
+  if (*executor == nullptr) {
+    *executor = peakpool::DefaultExecutor();
+    return PEAKPOOL_OK;
+  }
+  const peakpool_executor& e = **executor;
+  if (e.struct_size != sizeof(peakpool_executor)) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "executor.struct_size = %zu: this library knows %zu", e.struct_size,
+                sizeof(peakpool_executor));
+  }
+  if (peakpool_status s = CheckPointer(reinterpret_cast<const void*>(e.parallel_for), "executor.parallel_for"))
+    return s;
+  if (e.threads < 1 && *executor != peakpool::DefaultExecutor()) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "executor.threads = %d: must be >= 1", e.threads);
+  }
+  return PEAKPOOL_OK;
+}
+
+}  // namespace
+
+peakpool_status peakpool_problem_init(peakpool_problem* problem, peakpool_type type, peakpool_layout layout, int rank) {
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  if (type < PEAKPOOL_F32 || type > PEAKPOOL_U64) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "type = %d: must be 0 to %d", type, PEAKPOOL_U64);
+  }
+  if (layout < PEAKPOOL_CHANNELS_FIRST || layout > PEAKPOOL_CHANNELS_LAST) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "layout = %d: must be 0 to %d", layout, PEAKPOOL_CHANNELS_LAST);
+  }
+  if (rank < 1 || rank > PEAKPOOL_MAX_RANK) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", rank, PEAKPOOL_MAX_RANK);
+  }
+  std::memset(problem, 0, sizeof(*problem));
+  problem->struct_size = sizeof(*problem);
+  problem->type = type;
+  problem->layout = layout;
+  problem->rank = rank;
+  problem->batch = problem->channels = 1;
+  for (int a = 0; a < PEAKPOOL_MAX_RANK; ++a) {
+    problem->input[a] = problem->kernel[a] = problem->stride[a] = problem->dilation[a] = 1;
+  }
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_parse(const char* text, peakpool_problem* problem) {
+  if (peakpool_status s = CheckPointer(text, "text")) return s;
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  return peakpool::Parse(text, problem);
+}
+
+size_t peakpool_describe(const peakpool_problem* problem, char* buffer, size_t size) {
+  if (buffer == nullptr) size = 0;
+  if (size > 0) buffer[0] = '\0';
+  if (problem == nullptr || problem->struct_size != sizeof(*problem) || problem->type < PEAKPOOL_F32 ||
+      problem->type > PEAKPOOL_U64 || problem->layout < 0 || problem->layout > PEAKPOOL_CHANNELS_LAST ||
+      problem->rank < 1 || problem->rank > PEAKPOOL_MAX_RANK || problem->rounding < 0 ||
+      problem->rounding > PEAKPOOL_EXPLICIT || problem->index_format < 0 ||
+      problem->index_format > PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) {
+    return 0;
+  }
+  return peakpool::Describe(*problem, buffer, size);
+}
+
+peakpool_status peakpool_pad_same_upper(peakpool_problem* problem) {
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  return peakpool::PadSame(problem, true);
+}
+
+peakpool_status peakpool_pad_same_lower(peakpool_problem* problem) {
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  return peakpool::PadSame(problem, false);
+}
+
+peakpool_status peakpool_output_size(const peakpool_problem* problem, int64_t* output) {
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  if (peakpool_status s = CheckPointer(output, "output")) return s;
+  peakpool::Shape shape;
+  if (peakpool_status s = peakpool::ResolveShape(*problem, &shape)) return s;
+  for (int a = 0; a < problem->rank; ++a) output[a] = shape.problem.output[a];
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_plan_create(const peakpool_problem* problem, peakpool_plan** plan) {
+  if (peakpool_status s = CheckPointer(plan, "plan")) return s;
+  *plan = nullptr;
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  return peakpool::MakePlan(*problem, plan);
+}
+
+void peakpool_plan_destroy(peakpool_plan* plan) { delete plan; }
+
+const peakpool_problem* peakpool_plan_problem(const peakpool_plan* plan) {
+  return plan == nullptr ? nullptr : &plan->shape.problem;
+}
+
+size_t peakpool_explain(const peakpool_plan* plan, char* buffer, size_t size) {
+  if (buffer == nullptr) size = 0;
+  if (size > 0) buffer[0] = '\0';
+  return plan == nullptr ? 0 : peakpool::Explain(*plan, buffer, size);
+}
+
+peakpool_status peakpool_forward(const peakpool_plan* plan, const void* x, void* y, void* index,
+                                 const peakpool_executor* executor) {
+  if (peakpool_status s = CheckPointer(plan, "plan")) return s;
+  if (peakpool_status s = CheckExecutor(&executor)) return s;
+  const int32_t format = plan->problem.index_format;
+  if (index != nullptr && format == PEAKPOOL_INDEX_NONE) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "index = %p: the plan has no index format", index);
+  }
+  const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
+  const Tensor tensors[] = {{"x", x, plan->shape.input_extent, bytes},
+                            {"y", y, plan->shape.output_extent, bytes},
+                            {"index", index, plan->shape.output_extent, peakpool::IndexBytes(format)}};
+  static constexpr bool kIsOutput[] = {false, true, true};
+  if (peakpool_status s = CheckTensors(tensors, index == nullptr ? 2 : 3, kIsOutput)) return s;
+  peakpool::Forward(*plan, x, y, index, *executor);
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, const void* index, void* dx,
+                                  const peakpool_executor* executor) {
+  if (peakpool_status s = CheckPointer(plan, "plan")) return s;
+  if (peakpool_status s = CheckExecutor(&executor)) return s;
+  if (!peakpool::IsFloat(plan->problem.type)) {
+    return Fail(PEAKPOOL_UNSUPPORTED, "type = %s: gradients are f32, f64, f16 or bf16",
+                peakpool::TypeName(plan->problem.type));
+  }
+  const int32_t format = plan->problem.index_format;
+  if (format == PEAKPOOL_INDEX_NONE) {
+    return Fail(PEAKPOOL_UNSUPPORTED, "index_format = no-index: backward needs the indices of the forward pass");
+  }
+  const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
+  const Tensor tensors[] = {{"dy", dy, plan->shape.output_extent, bytes},
+                            {"index", index, plan->shape.output_extent, peakpool::IndexBytes(format)},
+                            {"dx", dx, plan->shape.input_extent, bytes}};
+  static constexpr bool kIsOutput[] = {false, false, true};
+  if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
+  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) {
+    return Fail(PEAKPOOL_INVALID_INDEX, "index = %p: an index names no tap of its window", index);
+  }
+  return PEAKPOOL_OK;
+}
+
+const peakpool_executor* peakpool_serial_executor(void) { return peakpool::SerialExecutor(); }
+const peakpool_executor* peakpool_default_executor(void) { return peakpool::DefaultExecutor(); }
+
+const char* peakpool_last_error(void) { return peakpool::LastError(); }
+
+const char* peakpool_status_name(peakpool_status status) {
+  switch (status) {
+    case PEAKPOOL_OK: return "ok";
+    case PEAKPOOL_INVALID_ARGUMENT: return "invalid argument";
+    case PEAKPOOL_UNSUPPORTED: return "unsupported";
+    case PEAKPOOL_SIZE_OVERFLOW: return "size overflow";
+    case PEAKPOOL_EMPTY_WINDOW: return "empty window";
+    case PEAKPOOL_INVALID_INDEX: return "invalid index";
+    case PEAKPOOL_OUT_OF_MEMORY: return "out of memory";
+  }
+  return "unknown status";
+}
+
+const char* peakpool_version(void) { return PEAKPOOL_VERSION; }
+int peakpool_abi_version(void) { return PEAKPOOL_ABI_VERSION; }
+const char* peakpool_target_name(int i) { return peakpool::TargetName(i); }

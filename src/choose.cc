@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/choose.h"
+
+namespace peakpool {
+namespace {
+
+// Why the fused small-window kernels do not take the geometry, or null if they do.
+const char* WindowRefusal(const Shape& shape) {
+  const Geometry& g = shape.geometry;
+  if (shape.has_empty_window) return "some windows are empty";
+  for (const Axis& axis : g.axis) {
+    if (axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
+  }
+  if (g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1) return "the window has a depth";
+  const Axis& w = g.axis[kWidth];
+  const Axis& h = g.axis[kHeight];
+  if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
+  const bool small = (w.kernel == 2 || w.kernel == 3) && (w.stride == 1 || w.stride == 2);
+  if (!small) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
+  return nullptr;
+}
+
+}  // namespace
+
+const char* AlgorithmName(Algorithm algorithm) {
+  switch (algorithm) {
+    case Algorithm::kWindow: return "window";
+    case Algorithm::kSeparable: return "separable";
+    case Algorithm::kGather: return "gather";
+    case Algorithm::kScatter: return "scatter";
+    default: return "im2col";
+  }
+}
+
+Choice ChooseForward(const Shape& shape) {
+  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
+  if (const char* why = WindowRefusal(shape)) {
+    return {Algorithm::kSeparable, "takes every geometry", "window", why};
+  }
+  return {Algorithm::kWindow, "a small window, fused over both axes", nullptr, nullptr};
+}
+
+Choice ChooseBackward(const Shape& shape) {
+  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
+  const char* why = shape.problem.index_format == PEAKPOOL_INDEX_WINDOW_U8 ? WindowRefusal(shape)
+                                                                           : "the index format is not window-u8";
+  if (why != nullptr) return {Algorithm::kScatter, "takes every geometry", "gather", why};
+  return {Algorithm::kGather, "a small window with compact indices", nullptr, nullptr};
+}
+
+}  // namespace peakpool

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/execute.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "src/backward_scatter.h"
+#include "src/executor.h"
+#include "src/indices.h"
+#include "src/reference/im2col.h"
+
+namespace peakpool {
+namespace {
+
+// Channel and column parts are no smaller than this: a few vectors, so that sharing within a line survives.
+constexpr int64_t kLeastChannels = 64;
+constexpr int64_t kLeastColumns = 1024;
+
+// Taps of the lines in flight while they await conversion to another index format.
+constexpr int64_t kTapBlockBytes = 16 * 1024;
+
+int64_t Bytes(const peakpool_plan& plan) {
+  return (plan.shape.input_extent + plan.shape.output_extent) * ElementBytes(plan.problem.type) +
+         plan.shape.output_extent * IndexBytes(plan.problem.index_format);
+}
+
+int64_t Elements(Range columns, Range channels, bool channels_last) {
+  return columns.size() * (channels_last ? channels.size() : 1);
+}
+
+// The columns and channels of a line that one task computes, as a geometry of its own.
+struct View {
+  Geometry geometry;
+  int64_t input_offset, output_offset;
+
+  View(const Geometry& g, Range columns, Range channels) : geometry(g), input_offset(0), output_offset(0) {
+    Axis& w = geometry.axis[kWidth];
+    const int64_t begin = w.Begin(columns.begin);
+    if (columns.size() != w.output) {
+      w.output = columns.size();
+      w.pad_before = std::max<int64_t>(-begin, 0);
+      w.input -= std::max<int64_t>(begin, 0);
+      input_offset += std::max<int64_t>(begin, 0) * g.input.axis[kWidth];
+      output_offset += columns.begin * g.output.axis[kWidth];
+    }
+    if (g.channels_last) {
+      geometry.channels = channels.size();
+      input_offset += channels.begin * g.input.channel;
+      output_offset += channels.begin * g.output.channel;
+    }
+  }
+};
+
+const void* Advance(const void* base, int64_t bytes) { return static_cast<const char*>(base) + bytes; }
+void* Advance(void* base, int64_t bytes) { return static_cast<char*>(base) + bytes; }
+
+// One task whose indices, if any, are window taps that the kernel writes in place.
+void RunForward(const peakpool_plan& plan, Range lines, Range columns, Range channels, const void* x, void* y,
+                void* index) {
+  alignas(64) unsigned char scratch[kScratchBytes];
+  const Geometry& g = plan.shape.geometry;
+  const int index_bytes = static_cast<int>(IndexBytes(plan.problem.index_format));
+  if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels)) {
+    plan.forward_kernel({&g, x, y, {index, index_bytes, g.output, 0}, lines.begin, lines.end, scratch});
+    return;
+  }
+  const View view(g, columns, channels);
+  const int64_t bytes = ElementBytes(plan.problem.type);
+  plan.forward_kernel(
+      {&view.geometry,
+       Advance(x, view.input_offset * bytes),
+       Advance(y, view.output_offset * bytes),
+       {index == nullptr ? nullptr : Advance(index, view.output_offset * index_bytes), index_bytes, g.output, 0},
+       lines.begin,
+       lines.end,
+       scratch});
+}
+
+// The same for other index formats: the kernel writes taps of a few lines to a block, which is then converted.
+void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, Range channels, const void* x, void* y,
+                         void* index) {
+  alignas(64) unsigned char scratch[kScratchBytes];
+  alignas(64) unsigned char taps[kTapBlockBytes];
+  const Geometry& g = plan.shape.geometry;
+  const int tap_bytes = NarrowestTapBytes(g, plan.shape.has_empty_window);
+  const int64_t room = kTapBlockBytes / tap_bytes;
+  const int64_t elements = Elements(columns, channels, g.channels_last);
+  if (elements > room) {
+    // A line is too long for the block: halve its longer dimension.
+    if (g.channels_last && channels.size() > columns.size()) {
+      const int64_t middle = channels.begin + channels.size() / 2;
+      RunForwardExpanding(plan, lines, columns, {channels.begin, middle}, x, y, index);
+      RunForwardExpanding(plan, lines, columns, {middle, channels.end}, x, y, index);
+    } else {
+      const int64_t middle = columns.begin + columns.size() / 2;
+      RunForwardExpanding(plan, lines, {columns.begin, middle}, channels, x, y, index);
+      RunForwardExpanding(plan, lines, {middle, columns.end}, channels, x, y, index);
+    }
+    return;
+  }
+  const View view(g, columns, channels);
+  const int64_t bytes = ElementBytes(plan.problem.type);
+  const int64_t inner = g.channels_last ? channels.size() : 1;
+  // Dense strides of the block, as if it held every line of the view.
+  Strides dense;
+  dense.axis[kWidth] = inner;
+  dense.axis[kHeight] = elements;
+  dense.axis[kDepth] = dense.axis[kHeight] * g.axis[kHeight].output;
+  dense.channel = g.channels_last ? 1 : dense.axis[kDepth] * g.axis[kDepth].output;
+  dense.batch = dense.axis[kDepth] * g.axis[kDepth].output * (g.channels_last ? 1 : g.channels);
+  const int64_t step = std::max<int64_t>(room / elements, 1);
+  for (int64_t begin = lines.begin; begin < lines.end; begin += step) {
+    const Range block = {begin, std::min(begin + step, lines.end)};
+    plan.forward_kernel({&view.geometry,
+                         Advance(x, view.input_offset * bytes),
+                         Advance(y, view.output_offset * bytes),
+                         {taps, tap_bytes, dense, block.begin * elements},
+                         block.begin,
+                         block.end,
+                         scratch});
+    ExpandTaps(g, plan.problem.index_format, taps, tap_bytes, block, columns, channels, index);
+  }
+}
+
+bool RunGather(const peakpool_plan& plan, Range lines, Range channels, const void* dy, const void* index, void* dx) {
+  alignas(64) unsigned char scratch[kScratchBytes];
+  const Geometry& g = plan.shape.geometry;
+  const View view(g, {0, g.axis[kWidth].output}, channels);
+  const int64_t bytes = ElementBytes(plan.problem.type);
+  plan.backward_kernel({&view.geometry,
+                        Advance(dy, view.output_offset * bytes),
+                        // Kernels only read the taps of a backward call.
+                        {const_cast<void*>(Advance(index, view.output_offset)), 1, g.output, 0},
+                        Advance(dx, view.input_offset * bytes),
+                        (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
+                        lines.begin,
+                        lines.end,
+                        scratch});
+  return true;
+}
+
+bool RunScatter(const peakpool_plan& plan, Range lines, const void* dy, const void* index, void* dx) {
+  alignas(64) unsigned char scratch[kScratchBytes];
+  return ScatterBackward({&plan.shape.geometry, plan.problem.type, plan.problem.index_format, dy, index, dx,
+                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0, plan.shape.has_empty_window, lines.begin,
+                          lines.end, scratch});
+}
+
+// Part i of a task grid: lines vary slowest, columns fastest.
+struct TaskPart {
+  Range lines, columns, channels;
+  TaskPart(const Split& split, int64_t i, int64_t line_count, int64_t column_count, int64_t channel_count)
+      : lines(Part(line_count, split.lines, i / (split.columns * split.channels))),
+        columns(Part(column_count, split.columns, i % split.columns)),
+        channels(Part(channel_count, split.channels, i / split.columns % split.channels)) {}
+};
+
+}  // namespace
+
+Split ForwardSplit(const peakpool_plan& plan, int threads) {
+  const Geometry& g = plan.shape.geometry;
+  if (plan.forward.algorithm == Algorithm::kIm2col) {
+    return ChooseSplit(g.batch * g.channels, 1, 1, Bytes(plan), threads);
+  }
+  // A part that began beyond the input would have an empty input of its own.
+  const int64_t columns = plan.shape.has_empty_window ? 1 : g.axis[kWidth].output / kLeastColumns;
+  return ChooseSplit(g.OutputLines(), columns, g.channels_last ? g.channels / kLeastChannels : 1, Bytes(plan), threads);
+}
+
+Split BackwardSplit(const peakpool_plan& plan, int threads) {
+  const Geometry& g = plan.shape.geometry;
+  if (plan.backward.algorithm == Algorithm::kIm2col) {
+    return ChooseSplit(g.batch * g.channels, 1, 1, Bytes(plan), threads);
+  }
+  const bool by_channel = g.channels_last && plan.backward.algorithm == Algorithm::kGather;
+  return ChooseSplit(g.InputLines(), 1, by_channel ? g.channels / kLeastChannels : 1, Bytes(plan), threads);
+}
+
+void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, const peakpool_executor& executor) {
+  const Geometry& g = plan.shape.geometry;
+  if (g.batch == 0 || g.channels == 0) return;
+  const Split split = ForwardSplit(plan, ThreadCount(executor));
+  const bool expands = index != nullptr && !IsWindowFormat(plan.problem.index_format);
+  ParallelFor(executor, split.Tasks(), [&](int64_t i) {
+    if (plan.forward.algorithm == Algorithm::kIm2col) {
+      const Range planes = Part(g.batch * g.channels, split.lines, i);
+      Im2colForward(plan.shape, x, y, index, planes.begin, planes.end);
+      return;
+    }
+    const TaskPart part(split, i, g.OutputLines(), g.axis[kWidth].output, g.channels);
+    const auto run = expands ? &RunForwardExpanding : &RunForward;
+    run(plan, part.lines, part.columns, part.channels, x, y, index);
+  });
+}
+
+bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void* dx,
+              const peakpool_executor& executor) {
+  const Geometry& g = plan.shape.geometry;
+  if (g.batch == 0 || g.channels == 0) return true;
+  const Split split = BackwardSplit(plan, ThreadCount(executor));
+  std::atomic<bool> valid{true};
+  ParallelFor(executor, split.Tasks(), [&](int64_t i) {
+    bool part_valid = true;
+    if (plan.backward.algorithm == Algorithm::kIm2col) {
+      const Range planes = Part(g.batch * g.channels, split.lines, i);
+      part_valid = Im2colBackward(plan.shape, dy, index, dx, planes.begin, planes.end);
+    } else {
+      const TaskPart part(split, i, g.InputLines(), 1, g.channels);
+      // Gathers ignore invalid indices and scatters never meet those of empty windows: each task also checks its share.
+      if (plan.backward.algorithm == Algorithm::kGather || plan.shape.has_empty_window) {
+        const Range outputs = Part(g.OutputLines(), split.Tasks(), i);
+        part_valid = ValidateIndices(g, plan.problem.index_format, index, plan.shape.has_empty_window, outputs.begin,
+                                     outputs.end);
+      }
+      part_valid &= plan.backward.algorithm == Algorithm::kGather
+                        ? RunGather(plan, part.lines, part.channels, dy, index, dx)
+                        : RunScatter(plan, part.lines, dy, index, dx);
+    }
+    if (!part_valid) valid.store(false, std::memory_order_relaxed);
+  });
+  return valid.load();
+}
+
+}  // namespace peakpool

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs a plan: splits the work, converts index formats around the kernels, hands tasks to the executor.
+#ifndef PEAKPOOL_SRC_EXECUTE_H_
+#define PEAKPOOL_SRC_EXECUTE_H_
+
+#include "src/partition.h"
+#include "src/plan.h"
+
+namespace peakpool {
+
+Split ForwardSplit(const peakpool_plan& plan, int threads);
+Split BackwardSplit(const peakpool_plan& plan, int threads);
+
+// Pointers have been checked. index may be null.
+void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, const peakpool_executor& executor);
+
+// False if an index named no tap of its window.
+bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void* dx,
+              const peakpool_executor& executor);
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_EXECUTE_H_

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/plan.h"
+
+#include <strings.h>
+
+#include <new>
+
+#include "hwy/targets.h"
+#include "src/describe.h"
+#include "src/element.h"
+#include "src/error.h"
+#include "src/execute.h"
+#include "src/executor.h"
+#include "src/text.h"
+
+namespace peakpool {
+namespace {
+
+// The targets that both this build and this machine have, best first. Which ones the build has only the kernels' own
+// translation units know, so each candidate is asked for and counted if it is what comes back.
+struct Targets {
+  static constexpr int kMost = 16;
+  int64_t target[kMost];
+  int count = 0;
+
+  Targets() {
+    // Highway numbers better targets lower.
+    for (int64_t rest = hwy::SupportedTargets(); rest != 0 && count < kMost; rest &= rest - 1) {
+      const int64_t candidate = rest & -rest;
+      const Kernels* kernels = F32Kernels(candidate);
+      if (kernels != nullptr && kernels->target == candidate) target[count++] = candidate;
+    }
+  }
+};
+
+const Targets& UsableTargets() {
+  static const Targets targets;
+  return targets;
+}
+
+// Null for element types that have no kernels in this build.
+const Kernels* KernelsFor(int32_t type, int64_t targets) {
+  switch (type) {
+    case PEAKPOOL_F32: return F32Kernels(targets);
+    default: return nullptr;
+  }
+}
+
+peakpool_status FindTarget(const char* name, int64_t* target) {
+  const Targets& usable = UsableTargets();
+  if (name == nullptr) {
+    *target = usable.count > 0 ? usable.target[0] : 0;
+    return PEAKPOOL_OK;
+  }
+  for (int i = 0; i < usable.count; ++i) {
+    if (strcasecmp(name, hwy::TargetName(usable.target[i])) == 0) {
+      *target = usable.target[i];
+      return PEAKPOOL_OK;
+    }
+  }
+  return Fail(PEAKPOOL_UNSUPPORTED, "target = \"%.40s\": not in this build or not run by this machine", name);
+}
+
+ForwardKernel ForwardKernelOf(const Kernels& kernels, Algorithm algorithm, bool channels_last) {
+  switch (algorithm) {
+    case Algorithm::kWindow: return channels_last ? kernels.window_channels_last : kernels.window_channels_first;
+    case Algorithm::kSeparable: return kernels.separable;
+    default: return nullptr;
+  }
+}
+
+BackwardKernel BackwardKernelOf(const Kernels& kernels, Algorithm algorithm, bool channels_last) {
+  if (algorithm != Algorithm::kGather) return nullptr;
+  return channels_last ? kernels.gather_channels_last : kernels.gather_channels_first;
+}
+
+void ExplainChoice(Text* text, const char* direction, const Choice& choice, const Split& split) {
+  text->Add("%s: %s (%s)", direction, AlgorithmName(choice.algorithm), choice.why);
+  if (choice.refused != nullptr) text->Add("; not %s: %s", choice.refused, choice.refused_why);
+  text->Add("; %lld task%s", static_cast<long long>(split.Tasks()), split.Tasks() == 1 ? "" : "s");
+  if (split.Tasks() > 1) {
+    text->Add(" (%lld line parts x %lld column parts x %lld channel parts)", static_cast<long long>(split.lines),
+              static_cast<long long>(split.columns), static_cast<long long>(split.channels));
+  }
+  text->Add("\n");
+}
+
+}  // namespace
+
+const char* TargetName(int i) {
+  const Targets& usable = UsableTargets();
+  return i >= 0 && i < usable.count ? hwy::TargetName(usable.target[i]) : nullptr;
+}
+
+peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result) {
+  Shape shape;
+  if (peakpool_status s = ResolveShape(problem, &shape)) return s;
+  int64_t target = 0;
+  if (peakpool_status s = FindTarget(problem.target, &target)) return s;
+  peakpool_plan* plan = new (std::nothrow) peakpool_plan;
+  if (plan == nullptr) return Fail(PEAKPOOL_OUT_OF_MEMORY, "plan: %zu bytes could not be allocated", sizeof(*plan));
+  plan->problem = problem;
+  plan->problem.target = nullptr;
+  plan->shape = shape;
+  plan->kernels = KernelsFor(problem.type, target);
+  plan->forward = ChooseForward(shape);
+  plan->backward = ChooseBackward(shape);
+  plan->forward_kernel = nullptr;
+  plan->backward_kernel = nullptr;
+  if (plan->kernels == nullptr) {
+    constexpr const char* kWhy = "the element type has no vector kernels yet";
+    plan->forward = {Algorithm::kIm2col, kWhy, nullptr, nullptr};
+    if (plan->backward.algorithm != Algorithm::kIm2col) {
+      plan->backward = {Algorithm::kScatter, kWhy, nullptr, nullptr};
+    }
+  } else {
+    plan->forward_kernel = ForwardKernelOf(*plan->kernels, plan->forward.algorithm, shape.geometry.channels_last);
+    plan->backward_kernel = BackwardKernelOf(*plan->kernels, plan->backward.algorithm, shape.geometry.channels_last);
+  }
+  *result = plan;
+  return PEAKPOOL_OK;
+}
+
+size_t Explain(const peakpool_plan& plan, char* buffer, size_t size) {
+  Text text(buffer, size);
+  const peakpool_problem& p = plan.shape.problem;
+  const int threads = ThreadCount(*DefaultExecutor());
+  char description[512];
+  Describe(plan.problem, description, sizeof(description));
+  text.Add("problem: %s\noutput:", description);
+  for (int a = 0; a < p.rank; ++a) text.Add(a == 0 ? " %lld" : "x%lld", static_cast<long long>(p.output[a]));
+  text.Add("\n");
+  ExplainChoice(&text, "forward", plan.forward, ForwardSplit(plan, threads));
+  if (!IsFloat(p.type)) {
+    text.Add("backward: unsupported (integer type)\n");
+  } else if (p.index_format == PEAKPOOL_INDEX_NONE) {
+    text.Add("backward: unsupported (no index format)\n");
+  } else {
+    ExplainChoice(&text, "backward", plan.backward, BackwardSplit(plan, threads));
+  }
+  text.Add("target: %s", plan.kernels == nullptr ? "none (scalar)" : hwy::TargetName(plan.kernels->target));
+  if (plan.kernels != nullptr) text.Add(", %zu lanes", plan.kernels->lanes);
+  const int64_t elements = p.batch * p.channels;
+  int64_t inputs = elements, outputs = elements;
+  for (int a = 0; a < p.rank; ++a) {
+    inputs *= p.input[a];
+    outputs *= p.output[a];
+  }
+  const int64_t bytes = ElementBytes(p.type);
+  text.Add("\nthreads: %d\nbytes: %lld in, %lld out, %lld of indices\n", threads,
+           static_cast<long long>(inputs * bytes), static_cast<long long>(outputs * bytes),
+           static_cast<long long>(outputs * IndexBytes(p.index_format)));
+  return text.length();
+}
+
+}  // namespace peakpool

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/shape.h"
+
+#include <algorithm>
+#include <cinttypes>
+#include <utility>
+
+#include "src/element.h"
+#include "src/error.h"
+
+namespace peakpool {
+namespace {
+
+bool AddOverflows(int64_t a, int64_t b, int64_t* sum) { return __builtin_add_overflow(a, b, sum); }
+bool MultiplyOverflows(int64_t a, int64_t b, int64_t* product) { return __builtin_mul_overflow(a, b, product); }
+
+peakpool_status CheckEnum(const char* name, int32_t value, int32_t last) {
+  if (value >= 0 && value <= last) return PEAKPOOL_OK;
+  return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %d: must be 0 to %d", name, value, last);
+}
+
+peakpool_status CheckAtLeast(const char* name, int axis, const char* field, int64_t value, int64_t least) {
+  if (value >= least) return PEAKPOOL_OK;
+  return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s[%d]%s = %" PRId64 ": must be >= %" PRId64, name, axis, field, value,
+              least);
+}
+
+peakpool_status CheckHeader(const peakpool_problem& p) {
+  if (p.struct_size != sizeof(peakpool_problem)) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "struct_size = %zu: this library knows %zu; use peakpool_problem_init()",
+                p.struct_size, sizeof(peakpool_problem));
+  }
+  if (peakpool_status s = CheckEnum("type", p.type, PEAKPOOL_U64)) return s;
+  if (peakpool_status s = CheckEnum("layout", p.layout, PEAKPOOL_CHANNELS_LAST)) return s;
+  if (p.rank < 1 || p.rank > PEAKPOOL_MAX_RANK) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", p.rank, PEAKPOOL_MAX_RANK);
+  }
+  if (peakpool_status s = CheckEnum("rounding", p.rounding, PEAKPOOL_EXPLICIT)) return s;
+  if (peakpool_status s = CheckEnum("index_format", p.index_format, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64)) return s;
+  if (peakpool_status s = CheckEnum("algorithm", p.algorithm, PEAKPOOL_IM2COL)) return s;
+  if (p.flags & ~static_cast<uint32_t>(PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE)) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "flags = 0x%x: unknown bits", p.flags);
+  }
+  if (p.reserved != 0) return Fail(PEAKPOOL_INVALID_ARGUMENT, "reserved = %d: must be 0", p.reserved);
+  if (p.batch < 0) return Fail(PEAKPOOL_INVALID_ARGUMENT, "batch = %" PRId64 ": must be >= 0", p.batch);
+  if (p.channels < 0) return Fail(PEAKPOOL_INVALID_ARGUMENT, "channels = %" PRId64 ": must be >= 0", p.channels);
+  return PEAKPOOL_OK;
+}
+
+peakpool_status CheckAxisParameters(const peakpool_problem& p, int a) {
+  if (peakpool_status s = CheckAtLeast("input", a, "", p.input[a], 1)) return s;
+  if (peakpool_status s = CheckAtLeast("kernel", a, "", p.kernel[a], 1)) return s;
+  if (peakpool_status s = CheckAtLeast("stride", a, "", p.stride[a], 1)) return s;
+  if (peakpool_status s = CheckAtLeast("dilation", a, "", p.dilation[a], 1)) return s;
+  if (peakpool_status s = CheckAtLeast("padding", a, ".before", p.padding[a].before, 0)) return s;
+  return CheckAtLeast("padding", a, ".after", p.padding[a].after, 0);
+}
+
+// (kernel - 1) * dilation + 1.
+peakpool_status EffectiveKernel(const peakpool_problem& p, int a, int64_t* effective) {
+  if (MultiplyOverflows(p.kernel[a] - 1, p.dilation[a], effective) || AddOverflows(*effective, 1, effective)) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW,
+                "kernel[%d] = %" PRId64 " with dilation[%d] = %" PRId64 ": the effective kernel exceeds 64 bits", a,
+                p.kernel[a], a, p.dilation[a]);
+  }
+  return PEAKPOOL_OK;
+}
+
+peakpool_status OutputSize(const peakpool_problem& p, int a, int64_t* output) {
+  int64_t effective, padded;
+  if (peakpool_status s = EffectiveKernel(p, a, &effective)) return s;
+  if (AddOverflows(p.input[a], p.padding[a].before, &padded) || AddOverflows(padded, p.padding[a].after, &padded)) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW, "padding[%d] = %" PRId64 ":%" PRId64 ": the padded input exceeds 64 bits", a,
+                p.padding[a].before, p.padding[a].after);
+  }
+  if (p.rounding == PEAKPOOL_EXPLICIT) {
+    if (peakpool_status s = CheckAtLeast("output", a, "", p.output[a], 1)) return s;
+    *output = p.output[a];
+    return PEAKPOOL_OK;
+  }
+  const int64_t room = padded - effective;  // how far the first window can move; both terms are >= 1
+  int64_t steps = room / p.stride[a];
+  if (p.rounding == PEAKPOOL_CEIL) {
+    if (room > 0 && room % p.stride[a] != 0) ++steps;
+    if (room < 0 && -room >= p.stride[a]) steps = -1;  // truncation towards zero already is the ceiling otherwise
+    // A last window that starts beyond input and leading padding would hold no element.
+    if (steps > 0 && steps > (p.input[a] + p.padding[a].before - 1) / p.stride[a]) --steps;
+  } else if (room < 0) {
+    steps = -1;
+  }
+  if (steps < 0) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT,
+                "kernel[%d] = %" PRId64 " (%" PRId64 " with dilation): exceeds the padded input of %" PRId64, a,
+                p.kernel[a], effective, padded);
+  }
+  if (p.rounding == PEAKPOOL_EXACT && room % p.stride[a] != 0) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT,
+                "stride[%d] = %" PRId64 ": does not divide padded input - kernel = %" PRId64 " (rounding is exact)", a,
+                p.stride[a], room);
+  }
+  *output = steps + 1;
+  return PEAKPOOL_OK;
+}
+
+// The last window must begin within 64 bits, and so must its end.
+peakpool_status CheckReach(const peakpool_problem& p, int a, const Axis& axis) {
+  int64_t effective, reach;
+  if (peakpool_status s = EffectiveKernel(p, a, &effective)) return s;
+  if (MultiplyOverflows(axis.output - 1, axis.stride, &reach) || AddOverflows(reach, effective, &reach) ||
+      AddOverflows(reach, axis.dilation, &reach)) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW, "output[%d] = %" PRId64 " with stride[%d] = %" PRId64 ": exceeds 64 bits", a,
+                axis.output, a, axis.stride);
+  }
+  return PEAKPOOL_OK;
+}
+
+bool IsEmptyWindow(const Axis& axis, int64_t o) { return axis.FirstTap(o) >= axis.TapEnd(o); }
+
+// The first empty window of the axis, or -1.
+int64_t FindEmptyWindow(const Axis& axis) {
+  if (IsEmptyWindow(axis, 0)) return 0;
+  const int64_t last = axis.output - 1;
+  // From begin >= 0 on, windows are empty exactly when they begin at or beyond the input.
+  if (axis.Begin(last) >= axis.input) return (axis.input + axis.pad_before + axis.stride - 1) / axis.stride;
+  // Before that, taps can straddle an input shorter than the dilation.
+  if (axis.input < axis.dilation) {
+    for (int64_t o = 1; o <= last && axis.Begin(o) < 0; ++o) {
+      if (IsEmptyWindow(axis, o)) return o;
+    }
+  }
+  return -1;
+}
+
+// One tensor: dense strides where none are given, else checks that no two elements share an address.
+peakpool_status ResolveStrides(const char* name, const peakpool_problem& p, const int64_t* spatial,
+                               peakpool_strides* strides, int64_t* extent) {
+  struct Dimension {
+    int64_t size, stride;
+    const char* label;
+  };
+  static const char* const kSpatialLabels[] = {"spatial[0]", "spatial[1]", "spatial[2]"};
+  bool given = strides->batch != 0 || strides->channel != 0;
+  for (int a = 0; a < p.rank; ++a) given |= strides->spatial[a] != 0;
+
+  Dimension dimensions[PEAKPOOL_MAX_RANK + 2];  // innermost first
+  int64_t* targets[PEAKPOOL_MAX_RANK + 2];
+  int count = 0;
+  auto add = [&](int64_t size, int64_t* stride, const char* label) {
+    dimensions[count] = {size, *stride, label};
+    targets[count++] = stride;
+  };
+  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  if (last) add(p.channels, &strides->channel, "channel");
+  for (int a = p.rank - 1; a >= 0; --a) add(spatial[a], &strides->spatial[a], kSpatialLabels[a]);
+  if (!last) add(p.channels, &strides->channel, "channel");
+  add(p.batch, &strides->batch, "batch");
+
+  const bool empty = p.batch == 0 || p.channels == 0;
+  int64_t element_bytes = std::max<int64_t>(ElementBytes(p.type), IndexBytes(p.index_format));
+  if (!given) {
+    int64_t stride = 1;
+    for (int i = 0; i < count; ++i) {
+      *targets[i] = stride;
+      if (MultiplyOverflows(stride, std::max<int64_t>(dimensions[i].size, 1), &stride)) {
+        return Fail(PEAKPOOL_SIZE_OVERFLOW, "%s: the tensor exceeds 64 bits (%s = %" PRId64 ")", name,
+                    dimensions[i].label, dimensions[i].size);
+      }
+    }
+    *extent = stride;
+  } else {
+    if (dimensions[0].stride != 1) {
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s_strides.%s = %" PRId64 ": the innermost axis must have stride 1", name,
+                  dimensions[0].label, dimensions[0].stride);
+    }
+    for (int i = 0; i < count; ++i) {
+      if (dimensions[i].stride < 0 || (dimensions[i].stride == 0 && dimensions[i].size > 1)) {
+        return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s_strides.%s = %" PRId64 ": must be >= 1", name, dimensions[i].label,
+                    dimensions[i].stride);
+      }
+    }
+    for (int i = 1; i < count; ++i) {  // insertion sort by stride: at most five
+      for (int j = i; j > 0 && dimensions[j].stride < dimensions[j - 1].stride; --j) {
+        std::swap(dimensions[j], dimensions[j - 1]);
+      }
+    }
+    *extent = 1;
+    for (int i = 0; i < count; ++i) {
+      if (dimensions[i].size <= 1) continue;
+      if (dimensions[i].stride < *extent) {
+        return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s_strides.%s = %" PRId64 ": elements overlap, must be >= %" PRId64,
+                    name, dimensions[i].label, dimensions[i].stride, *extent);
+      }
+      int64_t span;
+      if (MultiplyOverflows(dimensions[i].size - 1, dimensions[i].stride, &span) ||
+          AddOverflows(*extent, span, extent)) {
+        return Fail(PEAKPOOL_SIZE_OVERFLOW, "%s_strides.%s = %" PRId64 ": the tensor exceeds 64 bits", name,
+                    dimensions[i].label, dimensions[i].stride);
+      }
+    }
+  }
+  int64_t bytes;
+  if (MultiplyOverflows(*extent, element_bytes, &bytes)) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW, "%s: %" PRId64 " elements of %" PRId64 " bytes exceed 64 bits", name, *extent,
+                element_bytes);
+  }
+  if (empty) *extent = 0;
+  return PEAKPOOL_OK;
+}
+
+Strides KernelStrides(const peakpool_strides& strides, int rank) {
+  Strides result = {strides.batch, strides.channel, {0, 0, 0}};
+  for (int a = 0; a < rank; ++a) result.axis[a + PEAKPOOL_MAX_RANK - rank] = strides.spatial[a];
+  return result;
+}
+
+peakpool_status CheckIndexFormat(const Shape& shape) {
+  const peakpool_problem& p = shape.problem;
+  int64_t taps = 1, plane = 1, tensor = 1;
+  bool taps_overflow = false, plane_overflow = false;
+  for (int a = 0; a < p.rank; ++a) {
+    taps_overflow |= MultiplyOverflows(taps, p.kernel[a], &taps);
+    plane_overflow |= MultiplyOverflows(plane, p.input[a], &plane);
+  }
+  bool tensor_overflow = plane_overflow || MultiplyOverflows(plane, std::max<int64_t>(p.channels, 1), &tensor) ||
+                         MultiplyOverflows(tensor, std::max<int64_t>(p.batch, 1), &tensor);
+  // An empty window's index is all ones, which must not be a tap.
+  const int64_t reserved = shape.has_empty_window ? 1 : 0;
+  auto check_taps = [&](int64_t capacity, const char* name) {
+    if (!taps_overflow && taps <= capacity - reserved) return PEAKPOOL_OK;
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = %s: holds %" PRId64 " taps, the window has %s%" PRId64, name,
+                capacity - reserved, taps_overflow ? "over " : "", taps_overflow ? INT64_MAX : taps);
+  };
+  switch (p.index_format) {
+    case PEAKPOOL_INDEX_WINDOW_U8: return check_taps(int64_t{1} << 8, "window-u8");
+    case PEAKPOOL_INDEX_WINDOW_U16: return check_taps(int64_t{1} << 16, "window-u16");
+    case PEAKPOOL_INDEX_WINDOW_U32: return check_taps(int64_t{1} << 32, "window-u32");
+    case PEAKPOOL_INDEX_PLANE_I32:
+      if (plane_overflow || plane > INT32_MAX) {
+        return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = plane-i32: holds %d positions, the plane has %s%" PRId64,
+                    INT32_MAX, plane_overflow ? "over " : "", plane_overflow ? INT64_MAX : plane);
+      }
+      return PEAKPOOL_OK;
+    default:
+      if (plane_overflow || tensor_overflow) {
+        return Fail(PEAKPOOL_SIZE_OVERFLOW, "input: the number of positions exceeds 64 bits");
+      }
+      return PEAKPOOL_OK;
+  }
+}
+
+}  // namespace
+
+int64_t ElementBytes(int32_t type) {
+  return VisitType(type, [](auto element) { return static_cast<int64_t>(sizeof(element)); });
+}
+
+int64_t IndexBytes(int32_t index_format) {
+  static const int64_t kBytes[] = {0, 1, 2, 4, 4, 8, 8, 8};
+  return kBytes[index_format];
+}
+
+bool IsWindowFormat(int32_t index_format) {
+  return index_format >= PEAKPOOL_INDEX_WINDOW_U8 && index_format <= PEAKPOOL_INDEX_WINDOW_U32;
+}
+
+peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
+  if (peakpool_status s = CheckHeader(problem)) return s;
+  shape->problem = problem;
+  peakpool_problem& p = shape->problem;
+  p.target = nullptr;
+  Geometry& g = shape->geometry;
+  g.batch = p.batch;
+  g.channels = p.channels;
+  g.channels_last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  shape->has_empty_window = false;
+  shape->has_padding_tap = false;
+  for (int a = 0; a < PEAKPOOL_MAX_RANK; ++a) g.axis[a] = {1, 1, 1, 1, 1, 0};
+  for (int a = 0; a < p.rank; ++a) {
+    if (peakpool_status s = CheckAxisParameters(p, a)) return s;
+    if (peakpool_status s = OutputSize(p, a, &p.output[a])) return s;
+    Axis& axis = g.axis[a + PEAKPOOL_MAX_RANK - p.rank];
+    axis = {p.input[a], p.output[a], p.kernel[a], p.stride[a], p.dilation[a], p.padding[a].before};
+    if (peakpool_status s = CheckReach(p, a, axis)) return s;
+    const int64_t empty = FindEmptyWindow(axis);
+    if (empty >= 0 && !(p.flags & PEAKPOOL_ALLOW_EMPTY)) {
+      return Fail(PEAKPOOL_EMPTY_WINDOW,
+                  "padding[%d] = %" PRId64 ":%" PRId64 ": window %" PRId64
+                  " of spatial axis %d lies wholly in the padding (allow_empty is not set)",
+                  a, p.padding[a].before, p.padding[a].after, empty, a);
+    }
+    shape->has_empty_window |= empty >= 0;
+    const int64_t last = axis.output - 1;
+    shape->has_padding_tap |= axis.FirstTap(0) > 0 || axis.TapEnd(last) < axis.kernel;
+  }
+  if (peakpool_status s = ResolveStrides("input", p, p.input, &p.input_strides, &shape->input_extent)) return s;
+  if (peakpool_status s = ResolveStrides("output", p, p.output, &p.output_strides, &shape->output_extent)) return s;
+  g.input = KernelStrides(p.input_strides, p.rank);
+  g.output = KernelStrides(p.output_strides, p.rank);
+  return CheckIndexFormat(*shape);
+}
+
+peakpool_status PadSame(peakpool_problem* problem, bool upper) {
+  peakpool_problem& p = *problem;
+  if (peakpool_status s = CheckHeader(p)) return s;
+  for (int a = 0; a < p.rank; ++a) {
+    p.padding[a] = {0, 0};
+    if (peakpool_status s = CheckAxisParameters(p, a)) return s;
+    int64_t effective, total;
+    if (peakpool_status s = EffectiveKernel(p, a, &effective)) return s;
+    const int64_t output = (p.input[a] - 1) / p.stride[a] + 1;
+    if (AddOverflows((output - 1) * p.stride[a], effective - p.input[a], &total)) {
+      return Fail(PEAKPOOL_SIZE_OVERFLOW, "kernel[%d] = %" PRId64 ": the padding exceeds 64 bits", a, p.kernel[a]);
+    }
+    total = std::max<int64_t>(total, 0);
+    const int64_t half = total / 2;
+    p.padding[a] = upper ? peakpool_padding{half, total - half} : peakpool_padding{total - half, half};
+    p.output[a] = output;
+  }
+  p.rounding = PEAKPOOL_EXPLICIT;
+  return PEAKPOOL_OK;
+}
+
+}  // namespace peakpool

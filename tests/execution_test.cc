@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// What does not depend on geometry: executors and thread counts give the same bytes, plans are shared by threads, untrusted
+// indices are caught, pointers are checked.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/naive.h"
+#include "tests/pooling.h"
+#include "tests/targets.h"
+
+namespace peakpool::tests {
+namespace {
+
+// Large enough to be split: by planes, by row bands of one plane, by channels, and one line only.
+const char* const kProblems[] = {"f32 nchw 4x8x64x80 k3 s2 p1 window-u8",
+                                 "f32 nchw 1x1x512x300 k3 s1 p1 window-u8",
+                                 "f32 nchw 1x1x512x300 k2 s2 plane-i64",
+                                 "f32 nchw 1x1x301x515 k3 s2 p1 ceil window-u16",
+                                 "f32 nchw 1x3x1x90000 k1x5 s1x2 window-u8",
+                                 "f32 nhwc 1x67x64x50 k3 s2 p1 window-u8",
+                                 "f32 nhwc 2x64x50x64 k2 s2 window-u8",
+                                 "f32 nhwc 1x30000x3x3 k3 s1 window-u8",
+                                 "f32 nhwc 1x1x400x700 k3 s1 p1 window-u8",
+                                 "f32 nchw 1x2x300x400 k7 s1 p3 plane-i32",
+                                 "bf16 nchw 1x2x300x400 k3 s1 p1 window-u8",
+                                 "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
+                                 "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64",
+                                 "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8"};
+
+struct NamedExecutor {
+  const char* name;
+  peakpool_executor executor;
+};
+
+std::vector<NamedExecutor> Executors() {
+  return {{"default", *peakpool_default_executor()},
+          {"reverse, 2 threads", ReverseExecutor(2)},
+          {"reverse, 7 threads", ReverseExecutor(7)},
+          {"shuffled, 3 threads", ShuffledExecutor(3)},
+          {"shuffled, 64 threads", ShuffledExecutor(64)},
+          {"std::thread, 2 threads", ThreadExecutor(2)},
+          {"std::thread, 5 threads", ThreadExecutor(5)}};
+}
+
+TEST(Executors, GiveTheSameBytes) {
+  Random random(4);
+  for (const char* text : kProblems) {
+    const Plan plan(Parsed(text));
+    ASSERT_TRUE(plan) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random);
+    const Bytes dy = RandomGradients(p.type, OutputBytes(p), &random);
+    const Bytes dx_before = Untouched(InputBytes(p));
+    const Forward one = RunForward(plan, x, true, peakpool_serial_executor());
+    const Bytes dx_one = RunBackward(plan, dy, one.index, dx_before, peakpool_serial_executor());
+    for (const NamedExecutor& named : Executors()) {
+      SCOPED_TRACE(std::string(text) + ", " + named.name);
+      const Forward many = RunForward(plan, x, true, &named.executor);
+      EXPECT_TRUE(SameBytes(many.y, one.y, ElementBytes(p.type)));
+      EXPECT_TRUE(SameBytes(many.index, one.index, IndexBytes(p.index_format)));
+      EXPECT_TRUE(SameBytes(RunForward(plan, x, false, &named.executor).y, one.y, ElementBytes(p.type)));
+      EXPECT_TRUE(
+          SameBytes(RunBackward(plan, dy, one.index, dx_before, &named.executor), dx_one, ElementBytes(p.type)));
+      if (HasFailure()) return;
+    }
+    const Forward defaulted = RunForward(plan, x, true, nullptr);
+    EXPECT_TRUE(SameBytes(defaulted.y, one.y, ElementBytes(p.type))) << text;
+  }
+}
+
+TEST(Executors, LargeProblemsMatchTheReference) {
+  Random random(5);
+  for (const char* text : kProblems) {
+    peakpool_problem problem = Parsed(text);
+    const Plan plan(problem);
+    problem.algorithm = PEAKPOOL_IM2COL;
+    const Plan reference(problem);
+    ASSERT_TRUE(plan && reference) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kBits, &random);
+    const Bytes dy = RandomGradients(p.type, OutputBytes(p), &random);
+    const Bytes dx_before = Untouched(InputBytes(p));
+    const Forward expected = RunForward(reference, x, true);
+    const Forward actual = RunForward(plan, x, true);
+    EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(p.type))) << text;
+    EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format))) << text;
+    EXPECT_TRUE(SameBytes(RunBackward(plan, dy, expected.index, dx_before),
+                          RunBackward(reference, dy, expected.index, dx_before), ElementBytes(p.type)))
+        << text;
+  }
+}
+
+// The promises of peakpool_parallel_for: at most one call, each task once, and none for small or single-threaded work.
+TEST(Executors, AreCalledAtMostOnceWithEachTaskOnce) {
+  struct Count {
+    int calls = 0;
+    int64_t tasks = 0;
+  };
+  const auto counting = [](Count* count, int threads) {
+    return peakpool_executor{sizeof(peakpool_executor),
+                             [](void* context, int64_t tasks, void (*task)(void*, int64_t), void* task_context) {
+                               Count* counted = static_cast<Count*>(context);
+                               ++counted->calls;
+                               counted->tasks += tasks;
+                               for (int64_t i = 0; i < tasks; ++i) task(task_context, i);
+                             },
+                             count, threads};
+  };
+  Random random(6);
+  const auto run = [&](const char* text, int threads) {
+    const Plan plan(Parsed(text));
+    EXPECT_TRUE(plan) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    Count count;
+    const peakpool_executor executor = counting(&count, threads);
+    RunForward(plan, RandomElements(p.type, InputBytes(p), Fill::kTies, &random), true, &executor);
+    return count;
+  };
+  for (const char* text : kProblems) {
+    EXPECT_EQ(run(text, 1).calls, 0) << text;
+    const Count count = run(text, 4);
+    EXPECT_EQ(count.calls, 1) << text;
+    EXPECT_GE(count.tasks, 4) << text;
+  }
+  EXPECT_EQ(run("f32 nchw 1x1x4x4 k2 window-u8", 8).calls, 0);
+}
+
+TEST(Plan, IsSharedByThreads) {
+  const Plan plan(Parsed("f32 nchw 2x3x40x50 k3 s2 p1 window-u8"));
+  ASSERT_TRUE(plan);
+  const peakpool_problem& p = plan.problem();
+  Random random(8);
+  const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random);
+  const Forward expected = RunNaiveForward(p, x);
+  std::atomic<int> mismatches{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 50; ++i) {
+        Bytes y(expected.y.size()), index(expected.index.size());
+        if (peakpool_forward(plan.get(), x.data(), y.data(), index.data(), nullptr) != PEAKPOOL_OK) ++mismatches;
+        if (y != expected.y || index != expected.index) ++mismatches;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(mismatches, 0);
+}
+
+TEST(Plan, NoBatchOrNoChannelsIsANoOp) {
+  for (const char* text : {"f32 nchw 0x3x8x8 k2 window-u8", "f32 nchw 3x0x8x8 k2 window-u8",
+                           "f32 nhwc 0x0x8x8 k3 s2 p1 window-u8", "f32 nhwc 2x0x8x8 k3 s2 p1 window-u8 im2col"}) {
+    const Plan plan(Parsed(text));
+    ASSERT_TRUE(plan) << plan.error();
+    EXPECT_EQ(peakpool_forward(plan.get(), nullptr, nullptr, nullptr, nullptr), PEAKPOOL_OK) << peakpool_last_error();
+    EXPECT_EQ(peakpool_backward(plan.get(), nullptr, nullptr, nullptr, nullptr), PEAKPOOL_OK) << peakpool_last_error();
+  }
+}
+
+TEST(Backward, CatchesEveryIndexThatNamesNoTapOfItsWindow) {
+  for (const char* layout : {"nchw", "nhwc"}) {
+    for (const char* geometry : {"k2 s2", "k3 s2 p1", "k3 s1 p1", "k2 s1", "k5x2 s1x3 p2x1", "k2 s3 p2 d2 allow-empty"}) {
+      for (const char* index : {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64",
+                                "tensor-colmajor-i64"}) {
+        for (const char* algorithm : {"", " im2col"}) {
+          peakpool_problem problem =
+              Parsed(std::string("f32 ") + layout + " 2x3x7x9 " + geometry + " " + index + algorithm);
+          for (const std::string& target : Targets()) {
+            problem.target = target.c_str();
+            const Plan plan(problem);
+            ASSERT_TRUE(plan) << plan.error();
+            const peakpool_problem& p = plan.problem();
+            Random random(9);
+            const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random);
+            const Bytes good = RunNaiveForward(p, x).index;
+            const Bytes dy = RandomGradients(p.type, OutputBytes(p), &random);
+            const size_t bytes = IndexBytes(p.index_format), count = good.size() / bytes;
+            Bytes dx = Untouched(InputBytes(p));
+            ASSERT_EQ(peakpool_backward(plan.get(), dy.data(), good.data(), dx.data(), nullptr), PEAKPOOL_OK)
+                << peakpool_last_error();
+            // Garbage in the first, last and some middle place: far out, one past the window, negative.
+            for (size_t at : {size_t{0}, count / 2, count - 1}) {
+              for (uint64_t wrong : {uint64_t{200}, uint64_t{0x7F7F7F7F7F7F7F7F}, uint64_t{0x8080808080808080},
+                                     ~uint64_t{0} - 1}) {
+                Bytes bad = good;
+                std::memcpy(bad.data() + at * bytes, &wrong, bytes);
+                if (wrong == 200 && bytes > 4) continue;  // may be a position of the tensor, even of the window
+                EXPECT_EQ(peakpool_backward(plan.get(), dy.data(), bad.data(), dx.data(), nullptr),
+                          PEAKPOOL_INVALID_INDEX)
+                    << Described(problem) << " on " << target << ", index " << at << " = " << wrong;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// Random garbage: whatever the verdict, the guard pages around dx say nothing else was touched.
+TEST(Backward, GarbageNeverWritesOutsideTheTensor) {
+  Random random(10);
+  for (const char* text : kProblems) {
+    peakpool_problem problem = Parsed(text);
+    for (int32_t index_format = PEAKPOOL_INDEX_WINDOW_U8; index_format < kIndexFormats; ++index_format) {
+      problem.index_format = index_format;
+      const Plan plan(problem);
+      ASSERT_TRUE(plan) << plan.error();
+      const peakpool_problem& p = plan.problem();
+      Bytes garbage(IndexTensorBytes(p));
+      for (uint8_t& byte : garbage) byte = static_cast<uint8_t>(random());
+      const Bytes dy(OutputBytes(p), 0);
+      Bytes dx(InputBytes(p));
+      EXPECT_EQ(peakpool_backward(plan.get(), dy.data(), garbage.data(), dx.data(), nullptr), PEAKPOOL_INVALID_INDEX)
+          << text;
+      EXPECT_STRNE(peakpool_last_error(), "");
+    }
+  }
+}
+
+class Pointers : public ::testing::Test {
+ protected:
+  const Plan plan_{Parsed("f32 nchw 1x1x4x4 k2 window-u8")};
+  float x_[16] = {}, y_[4] = {}, both_[20] = {};
+  uint8_t index_[4] = {};
+
+  void ExpectRefused(peakpool_status status, const char* name) {
+    EXPECT_EQ(status, PEAKPOOL_INVALID_ARGUMENT) << name;
+    EXPECT_NE(std::string(peakpool_last_error()).find(name), std::string::npos)
+        << peakpool_last_error() << ", expected to name " << name;
+    EXPECT_EQ(std::string(peakpool_last_error()).find('\n'), std::string::npos);
+  }
+};
+
+TEST_F(Pointers, NullIsRefusedByName) {
+  ASSERT_TRUE(plan_);
+  ExpectRefused(peakpool_forward(nullptr, x_, y_, index_, nullptr), "plan");
+  ExpectRefused(peakpool_forward(plan_.get(), nullptr, y_, index_, nullptr), "x");
+  ExpectRefused(peakpool_forward(plan_.get(), x_, nullptr, index_, nullptr), "y");
+  ExpectRefused(peakpool_backward(nullptr, y_, index_, x_, nullptr), "plan");
+  ExpectRefused(peakpool_backward(plan_.get(), nullptr, index_, x_, nullptr), "dy");
+  ExpectRefused(peakpool_backward(plan_.get(), y_, nullptr, x_, nullptr), "index");
+  ExpectRefused(peakpool_backward(plan_.get(), y_, index_, nullptr, nullptr), "dx");
+  ExpectRefused(peakpool_plan_create(nullptr, nullptr), "problem");
+  const peakpool_problem problem = Parsed("f32 nchw 1x1x4x4 k2");
+  ExpectRefused(peakpool_plan_create(&problem, nullptr), "plan");
+  ExpectRefused(peakpool_output_size(&problem, nullptr), "output");
+  ExpectRefused(peakpool_problem_init(nullptr, PEAKPOOL_F32, PEAKPOOL_CHANNELS_FIRST, 2), "problem");
+  ExpectRefused(peakpool_parse(nullptr, nullptr), "text");
+  ExpectRefused(peakpool_parse("f32 nchw 1x1x4x4 k2", nullptr), "problem");
+  ExpectRefused(peakpool_pad_same_upper(nullptr), "problem");
+  peakpool_plan_destroy(nullptr);
+}
+
+TEST_F(Pointers, OverlapIsRefused) {
+  ASSERT_TRUE(plan_);
+  ExpectRefused(peakpool_forward(plan_.get(), both_, both_ + 15, index_, nullptr), "overlap");
+  ExpectRefused(peakpool_forward(plan_.get(), both_ + 3, both_, index_, nullptr), "overlap");
+  ExpectRefused(peakpool_forward(plan_.get(), both_, both_ + 16, both_ + 2, nullptr), "overlap");
+  ExpectRefused(peakpool_forward(plan_.get(), both_, both_ + 16, both_ + 19, nullptr), "overlap");
+  ExpectRefused(peakpool_backward(plan_.get(), both_, index_, both_ + 3, nullptr), "overlap");
+  EXPECT_EQ(peakpool_forward(plan_.get(), both_, both_ + 16, index_, nullptr), PEAKPOOL_OK) << "side by side is fine";
+}
+
+TEST_F(Pointers, IndexWithoutFormatIsRefused) {
+  const Plan values(Parsed("f32 nchw 1x1x4x4 k2"));
+  ASSERT_TRUE(values);
+  ExpectRefused(peakpool_forward(values.get(), x_, y_, index_, nullptr), "index");
+  EXPECT_EQ(peakpool_backward(values.get(), y_, index_, x_, nullptr), PEAKPOOL_UNSUPPORTED);
+}
+
+TEST_F(Pointers, BadExecutorIsRefused) {
+  peakpool_executor executor = *peakpool_serial_executor();
+  executor.struct_size = 3;
+  ExpectRefused(peakpool_forward(plan_.get(), x_, y_, index_, &executor), "struct_size");
+  executor = ThreadExecutor(2);
+  executor.parallel_for = nullptr;
+  ExpectRefused(peakpool_forward(plan_.get(), x_, y_, index_, &executor), "parallel_for");
+}
+
+}  // namespace
+}  // namespace peakpool::tests

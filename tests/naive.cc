@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/naive.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <type_traits>
+#include <vector>
+
+namespace peakpool::tests {
+namespace {
+
+struct HalfFormat {
+  int mantissa_bits, min_exponent, max_exponent;
+};
+HalfFormat FormatOf(int32_t type) { return type == PEAKPOOL_F16 ? HalfFormat{10, -14, 15} : HalfFormat{7, -126, 127}; }
+
+// How each type is read for comparing and adding, and how a selected element is written.
+template <class T>
+struct Plain {
+  using Sum = T;
+  using Storage = T;
+  static T Value(T stored) { return stored; }
+  static T Rounded(T value) {
+    if constexpr (std::is_floating_point<T>::value) {
+      if (value != value) return std::numeric_limits<T>::quiet_NaN();
+    }
+    return value == T{0} ? T{0} : value;
+  }
+  static T Lowest() {
+    return std::is_floating_point<T>::value ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
+  }
+};
+template <int32_t kType>
+struct Half {
+  using Sum = float;
+  using Storage = uint16_t;
+  static float Value(uint16_t stored) { return static_cast<float>(FromHalf(kType, stored)); }
+  static uint16_t Rounded(float value) { return ToHalf(kType, value == 0 ? 0.0 : value); }
+  static uint16_t Lowest() { return ToHalf(kType, -std::numeric_limits<double>::infinity()); }
+};
+
+template <class Visit>
+void VisitType(int32_t type, Visit visit) {
+  switch (type) {
+    case PEAKPOOL_F32: return visit(Plain<float>());
+    case PEAKPOOL_F64: return visit(Plain<double>());
+    case PEAKPOOL_F16: return visit(Half<PEAKPOOL_F16>());
+    case PEAKPOOL_BF16: return visit(Half<PEAKPOOL_BF16>());
+    case PEAKPOOL_I8: return visit(Plain<int8_t>());
+    case PEAKPOOL_U8: return visit(Plain<uint8_t>());
+    case PEAKPOOL_I16: return visit(Plain<int16_t>());
+    case PEAKPOOL_U16: return visit(Plain<uint16_t>());
+    case PEAKPOOL_I32: return visit(Plain<int32_t>());
+    case PEAKPOOL_U32: return visit(Plain<uint32_t>());
+    case PEAKPOOL_I64: return visit(Plain<int64_t>());
+    default: return visit(Plain<uint64_t>());
+  }
+}
+
+// a stands before b in a ranking by the contract: greater, NaN above everything.
+template <class V>
+bool Beats(V a, V b) {
+  if (b != b) return false;
+  return a != a || a > b;
+}
+
+struct Position {
+  int64_t at[PEAKPOOL_MAX_RANK];
+};
+
+// Calls visit(position) for every position of [begin, end), in row-major order.
+template <class Visit>
+void ForEach(int rank, const int64_t* begin, const int64_t* end, Visit visit) {
+  Position p;
+  for (int a = 0; a < rank; ++a) {
+    if (begin[a] >= end[a]) return;
+    p.at[a] = begin[a];
+  }
+  for (;;) {
+    visit(p);
+    int a = rank - 1;
+    while (a >= 0 && ++p.at[a] == end[a]) {
+      p.at[a] = begin[a];
+      --a;
+    }
+    if (a < 0) return;
+  }
+}
+
+int64_t Offset(const peakpool_strides& strides, int rank, int64_t n, int64_t c, const Position& p) {
+  int64_t offset = n * strides.batch + c * strides.channel;
+  for (int a = 0; a < rank; ++a) offset += p.at[a] * strides.spatial[a];
+  return offset;
+}
+
+int64_t PlaneSize(const peakpool_problem& problem) {
+  int64_t size = 1;
+  for (int a = 0; a < problem.rank; ++a) size *= problem.input[a];
+  return size;
+}
+
+int64_t RowMajor(const peakpool_problem& problem, const Position& p) {
+  int64_t flat = 0;
+  for (int a = 0; a < problem.rank; ++a) flat = flat * problem.input[a] + p.at[a];
+  return flat;
+}
+
+// The index, in the problem's format, of input position p for the window at output o; taps are counted over the whole
+// window.
+int64_t IndexOf(const peakpool_problem& problem, int64_t n, int64_t c, const Position& o, const Position& p) {
+  const int64_t plane = (n * problem.channels + c) * PlaneSize(problem);
+  int64_t flat = 0;
+  switch (problem.index_format) {
+    case PEAKPOOL_INDEX_PLANE_I32:
+    case PEAKPOOL_INDEX_PLANE_I64: return RowMajor(problem, p);
+    case PEAKPOOL_INDEX_TENSOR_I64: return plane + RowMajor(problem, p);
+    case PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64:
+      for (int a = problem.rank - 1; a >= 0; --a) flat = flat * problem.input[a] + p.at[a];
+      return plane + flat;
+    default:
+      for (int a = 0; a < problem.rank; ++a) {
+        const int64_t begin = o.at[a] * problem.stride[a] - problem.padding[a].before;
+        flat = flat * problem.kernel[a] + (p.at[a] - begin) / problem.dilation[a];
+      }
+      return flat;
+  }
+}
+
+void StoreIndex(int32_t format, void* index, int64_t at, int64_t value) {
+  // Truncation to the width is the same for every format, and turns -1 into all ones.
+  const size_t bytes = IndexBytes(format);
+  uint8_t* to = static_cast<uint8_t*>(index) + static_cast<size_t>(at) * bytes;
+  for (size_t b = 0; b < bytes; ++b) to[b] = static_cast<uint8_t>(static_cast<uint64_t>(value) >> (8 * b));
+}
+
+bool SameIndex(int32_t format, const void* index, int64_t at, int64_t value) {
+  uint8_t expected[8];
+  StoreIndex(format, expected, 0, value);
+  const size_t bytes = IndexBytes(format);
+  return std::memcmp(expected, static_cast<const uint8_t*>(index) + static_cast<size_t>(at) * bytes, bytes) == 0;
+}
+
+// Calls visit(position) for the input positions of the window at o, in row-major order.
+template <class Visit>
+void ForEachTap(const peakpool_problem& problem, const Position& o, Visit visit) {
+  int64_t begin[PEAKPOOL_MAX_RANK], end[PEAKPOOL_MAX_RANK];
+  Position window;
+  for (int a = 0; a < problem.rank; ++a) {
+    window.at[a] = o.at[a] * problem.stride[a] - problem.padding[a].before;
+    const int64_t last = window.at[a] + (problem.kernel[a] - 1) * problem.dilation[a];
+    begin[a] = window.at[a] < 0 ? 0 : window.at[a];
+    end[a] = last + 1 < problem.input[a] ? last + 1 : problem.input[a];
+  }
+  ForEach(problem.rank, begin, end, [&](const Position& p) {
+    for (int a = 0; a < problem.rank; ++a) {
+      if ((p.at[a] - window.at[a]) % problem.dilation[a] != 0) return;
+    }
+    visit(p);
+  });
+}
+
+template <class Visit>
+void ForEachOutput(const peakpool_problem& problem, Visit visit) {
+  const int64_t zero[PEAKPOOL_MAX_RANK] = {0, 0, 0};
+  for (int64_t n = 0; n < problem.batch; ++n) {
+    for (int64_t c = 0; c < problem.channels; ++c) {
+      ForEach(problem.rank, zero, problem.output, [&](const Position& o) { visit(n, c, o); });
+    }
+  }
+}
+
+}  // namespace
+
+size_t ElementBytes(int32_t type) {
+  static const size_t kBytes[] = {4, 8, 2, 2, 1, 1, 2, 2, 4, 4, 8, 8};
+  return kBytes[type];
+}
+
+size_t IndexBytes(int32_t index_format) {
+  static const size_t kBytes[] = {0, 1, 2, 4, 4, 8, 8, 8};
+  return kBytes[index_format];
+}
+
+double FromHalf(int32_t type, uint16_t bits) {
+  const HalfFormat format = FormatOf(type);
+  const int mantissa = bits & ((1 << format.mantissa_bits) - 1);
+  const int exponent = ((bits & 0x7FFF) >> format.mantissa_bits) - format.max_exponent;
+  double magnitude;
+  if (exponent > format.max_exponent) {
+    magnitude = mantissa != 0 ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
+  } else if (exponent < format.min_exponent) {
+    magnitude = std::ldexp(mantissa, format.min_exponent - format.mantissa_bits);
+  } else {
+    magnitude = std::ldexp(mantissa + (1 << format.mantissa_bits), exponent - format.mantissa_bits);
+  }
+  return bits & 0x8000 ? -magnitude : magnitude;
+}
+
+uint16_t ToHalf(int32_t type, double value) {
+  const HalfFormat format = FormatOf(type);
+  const int infinity = (2 * format.max_exponent + 1) << format.mantissa_bits;
+  if (value != value) return static_cast<uint16_t>(infinity | (1 << (format.mantissa_bits - 1)));
+  const int sign = std::signbit(value) ? 0x8000 : 0;
+  const double magnitude = std::fabs(value);
+  if (magnitude == 0) return static_cast<uint16_t>(sign);
+  int exponent = std::isinf(magnitude) ? format.max_exponent + 1 : std::ilogb(magnitude);
+  if (exponent > format.max_exponent) return static_cast<uint16_t>(sign | infinity);
+  if (exponent < format.min_exponent) exponent = format.min_exponent;
+  // In units of the last place: below 2^mantissa_bits is subnormal, and a carry runs into the exponent by itself.
+  const int units = static_cast<int>(std::nearbyint(std::ldexp(magnitude, format.mantissa_bits - exponent)));
+  return static_cast<uint16_t>(sign | (units + ((exponent - format.min_exponent) << format.mantissa_bits)));
+}
+
+void NaiveForward(const peakpool_problem& problem, const void* x, void* y, void* index) {
+  VisitType(problem.type, [&](auto traits) {
+    using Traits = decltype(traits);
+    using Storage = typename Traits::Storage;
+    const Storage* input = static_cast<const Storage*>(x);
+    Storage* output = static_cast<Storage*>(y);
+    ForEachOutput(problem, [&](int64_t n, int64_t c, const Position& o) {
+      bool found = false;
+      typename Traits::Sum best{};
+      Position where{};
+      ForEachTap(problem, o, [&](const Position& p) {
+        const auto value = Traits::Value(input[Offset(problem.input_strides, problem.rank, n, c, p)]);
+        if (!found || Beats(value, best)) {
+          found = true;
+          best = value;
+          where = p;
+        }
+      });
+      const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
+      output[at] = found ? Traits::Rounded(best) : Traits::Lowest();
+      if (index != nullptr) {
+        StoreIndex(problem.index_format, index, at, found ? IndexOf(problem, n, c, o, where) : -1);
+      }
+    });
+  });
+}
+
+void NaiveBackward(const peakpool_problem& problem, const void* dy, const void* index, void* dx) {
+  VisitType(problem.type, [&](auto traits) {
+    using Traits = decltype(traits);
+    using Storage = typename Traits::Storage;
+    using Sum = typename Traits::Sum;
+    const Storage* gradient = static_cast<const Storage*>(dy);
+    Storage* result = static_cast<Storage*>(dx);
+    const int64_t plane = PlaneSize(problem);
+    const int64_t zero[PEAKPOOL_MAX_RANK] = {0, 0, 0};
+    std::vector<Sum> sums(static_cast<size_t>(problem.batch * problem.channels * plane));
+    const auto sum_at = [&](int64_t n, int64_t c, const Position& p) -> Sum& {
+      return sums[static_cast<size_t>((n * problem.channels + c) * plane + RowMajor(problem, p))];
+    };
+    const auto for_each_input = [&](auto visit) {
+      for (int64_t n = 0; n < problem.batch; ++n) {
+        for (int64_t c = 0; c < problem.channels; ++c) {
+          ForEach(problem.rank, zero, problem.input, [&](const Position& p) {
+            visit(sum_at(n, c, p), result[Offset(problem.input_strides, problem.rank, n, c, p)]);
+          });
+        }
+      }
+    };
+    if (problem.flags & PEAKPOOL_ACCUMULATE) {
+      for_each_input([](Sum& sum, const Storage& stored) { sum = Traits::Value(stored); });
+    }
+    ForEachOutput(problem, [&](int64_t n, int64_t c, const Position& o) {
+      const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
+      ForEachTap(problem, o, [&](const Position& p) {
+        if (SameIndex(problem.index_format, index, at, IndexOf(problem, n, c, o, p))) {
+          Sum& sum = sum_at(n, c, p);
+          sum = static_cast<Sum>(sum + Traits::Value(gradient[at]));
+        }
+      });
+    });
+    for_each_input([](const Sum& sum, Storage& stored) { stored = Traits::Rounded(sum); });
+  });
+}
+
+void Resolve(peakpool_problem* problem) {
+  const auto dense = [&](const int64_t* size, peakpool_strides* strides) {
+    int64_t step = 1;
+    if (problem->layout == PEAKPOOL_CHANNELS_LAST) {
+      strides->channel = 1;
+      step = problem->channels;
+    }
+    for (int a = problem->rank - 1; a >= 0; --a) {
+      strides->spatial[a] = step;
+      step *= size[a];
+    }
+    if (problem->layout == PEAKPOOL_CHANNELS_FIRST) {
+      strides->channel = step;
+      step *= problem->channels;
+    }
+    strides->batch = step;
+  };
+  for (int a = 0; a < problem->rank; ++a) {
+    const int64_t reach = (problem->kernel[a] - 1) * problem->dilation[a] + 1;
+    const int64_t padded = problem->padding[a].before + problem->input[a] + problem->padding[a].after;
+    // Count the windows one by one: those that fit, and with ceil one that ends beyond the padded input but starts
+    // within input + leading padding.
+    int64_t count = 0;
+    for (int64_t start = 0;; start += problem->stride[a]) {
+      const bool fits = start + reach <= padded;
+      const bool previous_fits = start - problem->stride[a] + reach < padded;
+      const bool starts_inside = start < problem->padding[a].before + problem->input[a];
+      if (!fits && !(problem->rounding == PEAKPOOL_CEIL && previous_fits && starts_inside)) break;
+      ++count;
+    }
+    problem->output[a] = count;
+  }
+  dense(problem->input, &problem->input_strides);
+  dense(problem->output, &problem->output_strides);
+}
+
+}  // namespace peakpool::tests

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the public API on guarded tensors and hands back plain bytes to compare.
+#ifndef PEAKPOOL_TESTS_POOLING_H_
+#define PEAKPOOL_TESTS_POOLING_H_
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "peakpool/peakpool.h"
+
+namespace peakpool::tests {
+
+using Bytes = std::vector<uint8_t>;
+using Random = std::mt19937_64;
+
+// Every type, layout and format as they are numbered.
+constexpr int32_t kTypes = PEAKPOOL_U64 + 1;
+constexpr int32_t kIndexFormats = PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64 + 1;
+
+inline bool IsFloatType(int32_t type) { return type <= PEAKPOOL_BF16; }
+
+// The grammar's problem; a test that cannot parse its own text fails.
+peakpool_problem Parsed(const std::string& text);
+std::string Described(const peakpool_problem& problem);
+
+// Owns a plan; `status` and `error` say why there is none.
+class Plan {
+ public:
+  explicit Plan(const peakpool_problem& problem);
+  ~Plan() { peakpool_plan_destroy(plan_); }
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+
+  explicit operator bool() const { return plan_ != nullptr; }
+  const peakpool_plan* get() const { return plan_; }
+  const peakpool_problem& problem() const { return *peakpool_plan_problem(plan_); }
+  peakpool_status status() const { return status_; }
+  const std::string& error() const { return error_; }
+
+ private:
+  peakpool_plan* plan_ = nullptr;
+  peakpool_status status_;
+  std::string error_;
+};
+
+// Bytes from the first element of a tensor to the end of its last one.
+size_t InputBytes(const peakpool_problem& resolved);
+size_t OutputBytes(const peakpool_problem& resolved);
+size_t IndexTensorBytes(const peakpool_problem& resolved);
+
+// What fills x: every bit pattern; few distinct values with NaN, zeros of both signs and infinities among them, so that
+// ties are the rule; the same without NaN.
+enum class Fill { kBits, kTies, kFiniteTies };
+Bytes RandomElements(int32_t type, size_t bytes, Fill fill, Random* random);
+// Gradients whose sum depends on the order of addition. Finite.
+Bytes RandomGradients(int32_t type, size_t bytes, Random* random);
+
+// Outputs start as a pattern that shows every byte that was not, or should not have been, written.
+Bytes Untouched(size_t bytes);
+
+struct Forward {
+  Bytes y, index;
+};
+// Runs on guarded copies; a failed status fails the test.
+Forward RunForward(const Plan& plan, const Bytes& x, bool with_index, const peakpool_executor* executor = nullptr);
+Forward RunNaiveForward(const peakpool_problem& resolved, const Bytes& x);
+// `dx` is what the tensor holds before.
+Bytes RunBackward(const Plan& plan, const Bytes& dy, const Bytes& index, const Bytes& dx,
+                  const peakpool_executor* executor = nullptr);
+Bytes RunNaiveBackward(const peakpool_problem& resolved, const Bytes& dy, const Bytes& index, const Bytes& dx);
+
+// Where two tensors first differ, in hexadecimal.
+::testing::AssertionResult SameBytes(const Bytes& actual, const Bytes& expected, size_t element_bytes);
+
+// Executors that stress a plan's claim that tasks are independent.
+peakpool_executor ReverseExecutor(int threads);
+peakpool_executor ShuffledExecutor(int threads);
+peakpool_executor ThreadExecutor(int threads);  // so many std::threads, at most 8
+
+}  // namespace peakpool::tests
+
+#endif  // PEAKPOOL_TESTS_POOLING_H_

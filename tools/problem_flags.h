@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line's pooling geometry: the flags every subcommand shares, and how they become a peakpool_problem.
+#ifndef PEAKPOOL_TOOLS_PROBLEM_FLAGS_H_
+#define PEAKPOOL_TOOLS_PROBLEM_FLAGS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "peakpool/peakpool.h"
+#include "tools/error.h"
+#include "tools/npy.h"
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace peakpool::tools {
+
+// As typed. Lists stay text until the rank is known.
+struct ProblemFlags {
+  std::string kernel, stride, pad = "0", dilation = "1", rounding = "floor", auto_pad, algorithm = "auto", target;
+  std::string layout = "channels-first", dtype, index_format = "window";
+  bool allow_empty = false;
+  int threads = 0;  // 0: the default executor
+};
+
+// --kernel --stride --pad --dilation --rounding --auto-pad --allow-empty --algorithm --target --threads.
+void AddGeometryFlags(CLI::App* command, ProblemFlags* flags);
+// --layout and --dtype, for subcommands that read arrays.
+void AddArrayFlags(CLI::App* command, ProblemFlags* flags);
+CLI::Option* AddIndexFormatFlag(CLI::App* command, ProblemFlags* flags);
+
+// Whole numbers separated by commas: "3" or "3,2". `name` is what an error names.
+Error ParseNumbers(const std::string& name, const std::string& text, std::vector<int64_t>* numbers);
+
+// The problem of pooling an array of this shape, in the axis order of flags.layout. The index format stays NONE. The
+// problem points into `flags` (target), which must outlive it. `name` is the argument that brought the array.
+Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyType& type,
+                  const std::vector<int64_t>& shape, peakpool_problem* problem);
+
+// The index format that --index-format names for this problem; "window" takes the narrowest type that holds the taps.
+peakpool_index_format FormatForTaps(const ProblemFlags& flags, const peakpool_problem& problem);
+// The index format that --index-format names for an index file of this type.
+Error FormatOfFile(const ProblemFlags& flags, const std::string& path, const NpyType& type,
+                   peakpool_index_format* format);
+NpyType TypeOfFormat(int32_t format);
+
+// The shape of y in the layout's axis order, for a plan's resolved problem.
+std::vector<int64_t> OutputShape(const peakpool_problem& resolved);
+
+// "f32 nchw 1x64x112x112 k3 s2 p1".
+std::string Describe(const peakpool_problem& problem);
+
+std::string Explain(const peakpool_plan* plan);
+// The first word of the line of explain's text that starts with "`key`: "; empty if there is none. Keys: forward and
+// backward (the algorithm), target.
+std::string ExplainWord(const peakpool_plan* plan, const std::string& key);
+
+}  // namespace peakpool::tools
+
+#endif  // PEAKPOOL_TOOLS_PROBLEM_FLAGS_H_
