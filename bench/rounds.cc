@@ -33,9 +33,8 @@ void RunRounds(std::vector<Side>* sides, const RoundsOptions& options) {
       seconds = Time(side, calls);
     }
     call_seconds.push_back(seconds / calls);
-    side.calls = options.evict != nullptr
-                     ? 1
-                     : std::max<int64_t>(1, std::llround(options.slot_seconds / call_seconds.back()));
+    side.calls =
+        options.evict != nullptr ? 1 : std::max<int64_t>(1, std::llround(options.slot_seconds / call_seconds.back()));
   }
   for (int round = 0; round < options.rounds; ++round) {
     for (size_t k = 0; k < sides->size(); ++k) {

@@ -14,8 +14,8 @@ struct Side {
   std::string name;
   void (*run)(void* context);
   void* context;
-  int64_t calls = 0;           // per slot
-  std::vector<double> rounds;  // seconds per call, one entry per round
+  int64_t calls = 0;                // per slot
+  std::vector<double> rounds = {};  // seconds per call, one entry per round
 
   double Minimum() const;
 };
@@ -27,8 +27,8 @@ struct RoundsOptions {
   void (*evict)() = nullptr;   // called before every single call, untimed: measures with cold caches
 };
 
-// Fills `calls` and `rounds` of every side. Each slot starts with one untimed call, which brings the side's buffers back
-// into the caches that they fit and wakes its threads.
+// Fills `calls` and `rounds` of every side. Each slot starts with one untimed call, which brings the side's buffers
+// back into the caches that they fit and wakes its threads.
 void RunRounds(std::vector<Side>* sides, const RoundsOptions& options);
 
 // The median over the rounds of a / b: both sides ran within a few milliseconds of each other.

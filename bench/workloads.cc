@@ -16,7 +16,20 @@ std::vector<std::string> Split(const std::string& text, char separator) {
 }
 
 // The columns after `name`.
-enum Column { kRank = 1, kBatch, kChannels, kDepth, kHeight, kWidth, kKernel, kStride, kBefore, kAfter, kDilation, kRounding };
+enum Column {
+  kRank = 1,
+  kBatch,
+  kChannels,
+  kDepth,
+  kHeight,
+  kWidth,
+  kKernel,
+  kStride,
+  kBefore,
+  kAfter,
+  kDilation,
+  kRounding
+};
 
 bool Parse(const std::vector<std::string>& row, peakpool_problem* problem) {
   if (row.size() <= kRounding) return false;

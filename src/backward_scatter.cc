@@ -472,33 +472,154 @@ bool ScatterBackward(const ScatterCall& call) {
   }
 }
 
-bool ValidateIndices(const Geometry& g, int32_t index_format, const void* index, bool allow_empty, int64_t begin,
-                     int64_t end) {
-  const PositionDecoder decoder(g, index_format, index, allow_empty);
+namespace {
+
+// Greatest of `count` bytes.
+uint8_t Greatest(const uint8_t* p, int64_t count) {
+  uint8_t greatest = 0;
+  for (int64_t i = 0; i < count; ++i) greatest = std::max(greatest, p[i]);
+  return greatest;
+}
+
+// Whether `count` bytes below 128 are in [least, end), 0 <= least < end <= 128: eight at a time, as edge rows are
+// short.
+bool AllInRange(const uint8_t* p, int64_t count, int64_t least, int64_t end) {
+  constexpr uint64_t kOnes = 0x0101010101010101, kTops = 0x80 * kOnes;
+  const uint64_t to_least = static_cast<uint64_t>(0x80 - least), to_end = static_cast<uint64_t>(0x80 - end);
+  uint64_t in = kTops;  // the top bit of (byte + 0x80 - x) tells whether the byte is at least x
+  auto meet = [&](uint64_t bytes) { in &= (bytes + to_least * kOnes) & ~(bytes + to_end * kOnes); };
+  if (count < 8) {
+    for (int64_t i = 0; i < count; ++i) meet(p[i] * kOnes);
+    return in == kTops;
+  }
+  for (int64_t i = 0;;) {
+    uint64_t bytes;
+    std::memcpy(&bytes, p + i, 8);
+    meet(bytes);
+    if (i == count - 8) return in == kTops;
+    i = std::min(i + 8, count - 8);
+  }
+}
+
+// One line by decoding it.
+bool ValidateLine(const Geometry& g, const PositionDecoder& decoder, OutputRun run) {
   const PositionBox box = {g.input, 0, 0, g.axis[kDepth].input * g.axis[kHeight].input, 0, g.axis[kWidth].input};
-  const int64_t od = g.axis[kDepth].output, oh = g.axis[kHeight].output, ow = g.axis[kWidth].output;
+  const int64_t columns = g.axis[kWidth].output;
   int64_t offsets[kRun];
   bool valid = true;
-  for (int64_t line = begin; line < end; ++line) {
-    OutputRun run;
-    const int64_t slice = line / oh, plane = slice / od;
-    run.h = line - slice * oh;
-    run.d = slice - plane * od;
-    run.n = g.channels_last ? plane : plane / g.channels;
-    run.c = g.channels_last ? 0 : plane % g.channels;
-    if (g.channels_last) {
-      for (run.w = 0; run.w < ow; ++run.w) {
-        for (run.c = 0; run.c < g.channels; run.c += kRun) {
-          run.count = std::min(kRun, g.channels - run.c);
-          valid &= decoder.Decode(run, box, offsets);
-        }
-      }
-    } else {
-      for (run.w = 0; run.w < ow; run.w += kRun) {
-        run.count = std::min(kRun, ow - run.w);
+  if (g.channels_last) {
+    for (run.w = 0; run.w < columns; ++run.w) {
+      for (run.c = 0; run.c < g.channels; run.c += kRun) {
+        run.count = std::min(kRun, g.channels - run.c);
         valid &= decoder.Decode(run, box, offsets);
       }
     }
+  } else {
+    for (run.w = 0; run.w < columns; run.w += kRun) {
+      run.count = std::min(kRun, columns - run.w);
+      valid &= decoder.Decode(run, box, offsets);
+    }
+  }
+  return valid;
+}
+
+// As ValidateIndices, for compact indices of windows that are never empty. Taps are valid when they are below the
+// number of taps and, in windows that reach into the padding, when row and column each lie within what is not padding:
+// the rows of a window are a range of tap numbers, and its columns are collected as bits over all edge outputs of a
+// column.
+bool ValidateTapBytes(const Geometry& g, const PositionDecoder& decoder, const uint8_t* taps, int64_t begin,
+                      int64_t end) {
+  const Axis *d = &g.axis[kDepth], *h = d + 1, *w = h + 1;
+  const int64_t pixel = g.channels_last ? g.channels : 1;  // contiguous bytes of one output column
+  const int64_t line_bytes = w->output * pixel, lines = d->output * h->output;
+  const int64_t line_pitch = g.output.axis[kHeight], slice_pitch = g.output.axis[kDepth];
+  const bool dense_line = !g.channels_last || w->output == 1 || g.output.axis[kWidth] == pixel;
+  const bool dense_plane = dense_line && (h->output == 1 || line_pitch == line_bytes) &&
+                           (d->output == 1 || slice_pitch == h->output * line_bytes);
+  const int64_t plane_bytes = lines * line_bytes;
+  const bool dense = dense_plane && (g.channels_last || g.channels == 1 || g.output.channel == plane_bytes) &&
+                     (g.batch == 1 || g.output.batch == plane_bytes * (g.channels_last ? 1 : g.channels));
+  if (dense && Greatest(taps + begin * line_bytes, (end - begin) * line_bytes) >= g.Taps()) return false;
+
+  const Range inner_d = Interior(*d), inner_h = Interior(*h), inner_w = Interior(*w);
+  const bool edge_lines = inner_d.begin > 0 || inner_d.end < d->output || inner_h.begin > 0 || inner_h.end < h->output;
+  const bool edge_columns = inner_w.begin > 0 || inner_w.end < w->output;
+  if (dense && !edge_lines && !edge_columns) return true;
+  uint64_t column_bit[128];  // by tap number: 1 << its column
+  for (int64_t tap = 0; tap < g.Taps(); ++tap) column_bit[tap] = uint64_t{1} << (tap % w->kernel);
+
+  bool valid = true;
+  for (int64_t line = begin; line < end;) {
+    // The lines of one slice.
+    const int64_t plane = line / lines, in_plane = line - plane * lines;
+    OutputRun run;
+    run.d = in_plane / h->output;
+    run.h = in_plane - run.d * h->output;
+    run.n = g.channels_last ? plane : plane / g.channels;
+    run.c = g.channels_last ? 0 : plane - run.n * g.channels;
+    const int64_t h_end = std::min(h->output, run.h + end - line);
+    line += h_end - run.h;
+    const uint8_t* slice = taps + run.n * g.output.batch + run.c * g.output.channel + run.d * slice_pitch;
+    if (!dense) {
+      for (int64_t i = run.h; i < h_end; ++i) {
+        for (int64_t column = 0; column < (dense_line ? 1 : w->output); ++column) {
+          const uint8_t* p = slice + i * line_pitch + column * g.output.axis[kWidth];
+          if (Greatest(p, dense_line ? line_bytes : pixel) >= g.Taps()) return false;
+        }
+      }
+    }
+    const bool edge_slice = run.d < inner_d.begin || run.d >= inner_d.end;
+    if (edge_columns && !edge_slice) {
+      for (int64_t column = 0; column < w->output; ++column) {
+        if (column == inner_w.begin) column = inner_w.end;
+        if (column == w->output) break;
+        const Taps in(*w, column);
+        if (in.count == 0) return false;
+        uint64_t seen = 0;
+        for (int64_t i = run.h; i < h_end; ++i) {
+          const uint8_t* p = slice + i * line_pitch + column * g.output.axis[kWidth];
+          for (int64_t c = 0; c < pixel; ++c) seen |= column_bit[p[c]];
+        }
+        valid &= (seen >> in.first) >> (in.count - 1) <= 1 && (seen & ((uint64_t{1} << in.first) - 1)) == 0;
+      }
+    }
+    if (!edge_lines) continue;
+    for (; run.h < h_end; ++run.h) {
+      if (run.h == inner_h.begin && !edge_slice) run.h = std::min(h_end, inner_h.end);
+      if (run.h >= h_end) break;
+      if (d->kernel != 1 || !dense_line) {
+        valid &= ValidateLine(g, decoder, run);
+        continue;
+      }
+      const Taps in_d(*d, run.d), in(*h, run.h);
+      if (in_d.count == 0 || in.count == 0) return false;
+      valid &=
+          AllInRange(slice + run.h * line_pitch, line_bytes, in.first * w->kernel, (in.first + in.count) * w->kernel);
+    }
+  }
+  return valid;
+}
+
+}  // namespace
+
+bool ValidateIndices(const Geometry& g, int32_t index_format, const void* index, bool allow_empty, int64_t begin,
+                     int64_t end) {
+  const PositionDecoder decoder(g, index_format, index, allow_empty);
+  if (index_format == PEAKPOOL_INDEX_WINDOW_U8 && !allow_empty && g.Taps() <= 128 && g.axis[kWidth].kernel <= 64) {
+    return ValidateTapBytes(g, decoder, static_cast<const uint8_t*>(index), begin, end);
+  }
+  const int64_t lines = g.axis[kDepth].output * g.axis[kHeight].output;
+  bool valid = true;
+  for (int64_t line = begin; line < end; ++line) {
+    OutputRun run;
+    const int64_t plane = line / lines, in_plane = line - plane * lines;
+    run.d = in_plane / g.axis[kHeight].output;
+    run.h = in_plane - run.d * g.axis[kHeight].output;
+    run.n = g.channels_last ? plane : plane / g.channels;
+    run.c = g.channels_last ? 0 : plane - run.n * g.channels;
+    run.w = 0;
+    run.count = 0;
+    valid &= ValidateLine(g, decoder, run);
   }
   return valid;
 }

@@ -10,7 +10,9 @@
 #include "src/execute.h"
 #include "src/executor.h"
 #include "src/plan.h"
+#include "src/pyramid.h"
 #include "src/shape.h"
+#include "src/stream.h"
 
 using peakpool::Fail;
 
@@ -64,6 +66,10 @@ peakpool_status CheckExecutor(const peakpool_executor** executor) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "executor.threads = %d: must be >= 1", e.threads);
   }
   return PEAKPOOL_OK;
+}
+
+peakpool_status InvalidIndex(const void* index) {
+  return Fail(PEAKPOOL_INVALID_INDEX, "index = %p: an index lies outside its window or plane", index);
 }
 
 }  // namespace
@@ -184,9 +190,125 @@ peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, con
                             {"dx", dx, plan->shape.input_extent, bytes}};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
-  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) {
-    return Fail(PEAKPOOL_INVALID_INDEX, "index = %p: an index names no tap of its window", index);
+  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return InvalidIndex(index);
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const void* index, void* x,
+                                const peakpool_executor* executor) {
+  if (peakpool_status s = CheckPointer(plan, "plan")) return s;
+  if (peakpool_status s = CheckExecutor(&executor)) return s;
+  const int32_t format = plan->problem.index_format;
+  if (format == PEAKPOOL_INDEX_NONE) {
+    return Fail(PEAKPOOL_UNSUPPORTED, "index_format = no-index: unpool needs the indices of the forward pass");
   }
+  const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
+  const Tensor tensors[] = {{"y", y, plan->shape.output_extent, bytes},
+                            {"index", index, plan->shape.output_extent, peakpool::IndexBytes(format)},
+                            {"x", x, plan->shape.input_extent, bytes}};
+  static constexpr bool kIsOutput[] = {false, false, true};
+  if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
+  if (!peakpool::Unpool(*plan, y, index, x, *executor)) return InvalidIndex(index);
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_convert_indices(const peakpool_plan* plan, peakpool_index_format from_format, const void* from,
+                                         peakpool_index_format to_format, void* to, const peakpool_executor* executor) {
+  if (peakpool_status s = CheckPointer(plan, "plan")) return s;
+  if (peakpool_status s = CheckExecutor(&executor)) return s;
+  const struct {
+    const char* name;
+    peakpool_index_format format;
+  } formats[] = {{"from_format", from_format}, {"to_format", to_format}};
+  for (const auto& f : formats) {
+    if (f.format <= PEAKPOOL_INDEX_NONE || f.format > PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) {
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %d: must be 1 to %d", f.name, f.format,
+                  PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64);
+    }
+    // Whether the format can hold the range is a question for the shape.
+    peakpool_problem problem = plan->problem;
+    problem.index_format = f.format;
+    peakpool::Shape shape;
+    if (peakpool_status s = peakpool::ResolveShape(problem, &shape)) return s;
+  }
+  const int64_t extent = plan->shape.output_extent;
+  const Tensor tensors[] = {{"from", from, extent, peakpool::IndexBytes(from_format)},
+                            {"to", to, extent, peakpool::IndexBytes(to_format)}};
+  static constexpr bool kIsOutput[] = {false, true};
+  if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
+  if (!peakpool::ConvertIndices(*plan, from_format, from, to_format, to, *executor)) return InvalidIndex(from);
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_pyramid_create(const peakpool_problem* problem, const int64_t* kernels, int32_t levels,
+                                        peakpool_pyramid** pyramid) {
+  if (peakpool_status s = CheckPointer(pyramid, "pyramid")) return s;
+  *pyramid = nullptr;
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  if (peakpool_status s = CheckPointer(kernels, "kernels")) return s;
+  return peakpool::MakePyramid(*problem, kernels, levels, pyramid);
+}
+
+void peakpool_pyramid_destroy(peakpool_pyramid* pyramid) { peakpool::DestroyPyramid(pyramid); }
+
+peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const void* x, void* y,
+                                         const peakpool_executor* executor) {
+  if (peakpool_status s = CheckPointer(pyramid, "pyramid")) return s;
+  if (peakpool_status s = CheckExecutor(&executor)) return s;
+  const peakpool::Shape& shape = pyramid->plan[0]->shape;
+  const int64_t bytes = peakpool::ElementBytes(shape.problem.type);
+  const int64_t extent =
+      shape.output_extent == 0 ? 0 : shape.output_extent + (pyramid->levels - 1) * pyramid->level_stride;
+  const Tensor tensors[] = {{"x", x, shape.input_extent, bytes}, {"y", y, extent, bytes}};
+  static constexpr bool kIsOutput[] = {false, true};
+  if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
+  const void* from = x;
+  for (int32_t i = 0; i < pyramid->levels; ++i) {
+    void* to = static_cast<char*>(y) + i * pyramid->level_stride * bytes;
+    peakpool::Forward(*pyramid->plan[i], from, to, nullptr, *executor);
+    from = to;
+  }
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_stream_create(const peakpool_problem* problem, peakpool_stream** stream) {
+  if (peakpool_status s = CheckPointer(stream, "stream")) return s;
+  *stream = nullptr;
+  if (peakpool_status s = CheckPointer(problem, "problem")) return s;
+  return peakpool::MakeStream(*problem, stream);
+}
+
+void peakpool_stream_destroy(peakpool_stream* stream) { peakpool::DestroyStream(stream); }
+
+int peakpool_stream_ready(const peakpool_stream* stream) { return stream != nullptr && peakpool::HasRow(*stream); }
+
+peakpool_status peakpool_stream_push(peakpool_stream* stream, const void* row) {
+  if (peakpool_status s = CheckPointer(stream, "stream")) return s;
+  if (!peakpool::TakesRow(*stream)) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "row %" PRId64 ": %s", stream->next_input,
+                peakpool::HasRow(*stream) ? "an output row must be pulled first" : "all input rows have been pushed");
+  }
+  if (stream->plan->shape.input_extent != 0) {
+    if (peakpool_status s = CheckPointer(row, "row")) return s;
+  }
+  peakpool::PushRow(stream, row);
+  return PEAKPOOL_OK;
+}
+
+peakpool_status peakpool_stream_pull(peakpool_stream* stream, void* row, void* index,
+                                     const peakpool_executor* executor) {
+  if (peakpool_status s = CheckPointer(stream, "stream")) return s;
+  if (peakpool_status s = CheckExecutor(&executor)) return s;
+  if (!peakpool::HasRow(*stream)) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "row %" PRId64 ": is not ready, push more input rows", stream->next_output);
+  }
+  if (stream->plan->shape.output_extent != 0) {
+    if (peakpool_status s = CheckPointer(row, "row")) return s;
+  }
+  if (index != nullptr && stream->plan->problem.index_format == PEAKPOOL_INDEX_NONE) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "index = %p: the stream has no index format", index);
+  }
+  peakpool::PullRow(stream, row, index, *executor);
   return PEAKPOOL_OK;
 }
 

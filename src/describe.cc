@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/describe.h"
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
@@ -25,28 +26,33 @@ int Find(const char* const (&names)[count], const char* token) {
   return -1;
 }
 
+// Reads one number and moves *text past it; false if there is none or it does not fit.
+bool ReadNumber(const char** text, int64_t* value) {
+  if ((**text < '0' || **text > '9') && **text != '-') return false;
+  char* end;
+  errno = 0;
+  *value = std::strtoll(*text, &end, 10);
+  *text = end;
+  return errno == 0;
+}
+
 // Reads "1x2x3" (at most `most` numbers) from text; the number of values, or 0 if malformed. With `after`, each value
 // may be "before:after"; without the colon both are the same.
 int ReadSizes(const char* text, int most, int64_t* values, int64_t* after = nullptr) {
-  int count = 0;
-  for (;;) {
-    if (count == most) return 0;
-    char* end;
-    if ((*text < '0' || *text > '9') && *text != '-') return 0;
-    values[count] = std::strtoll(text, &end, 10);
+  for (int count = 0; count < most; ++text) {
+    if (!ReadNumber(&text, &values[count])) return 0;
     if (after != nullptr) {
       after[count] = values[count];
-      if (*end == ':') {
-        text = end + 1;
-        if ((*text < '0' || *text > '9') && *text != '-') return 0;
-        after[count] = std::strtoll(text, &end, 10);
+      if (*text == ':') {
+        ++text;
+        if (!ReadNumber(&text, &after[count])) return 0;
       }
     }
     ++count;
-    if (*end == '\0') return count;
-    if (*end != 'x') return 0;
-    text = end + 1;
+    if (*text == '\0') return count;
+    if (*text != 'x') return 0;
   }
+  return 0;
 }
 
 // One value for every axis, or one per axis.

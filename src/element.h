@@ -18,21 +18,29 @@ struct BF16 {
   uint16_t bits;
 };
 
+// The manifest of element types: the suffix of the peakpool_type, and the C++ type.
+#define PEAKPOOL_FOR_EACH_TYPE(X) \
+  X(F32, float)                   \
+  X(F64, double)                  \
+  X(F16, F16)                     \
+  X(BF16, BF16)                   \
+  X(I8, int8_t)                   \
+  X(U8, uint8_t)                  \
+  X(I16, int16_t)                 \
+  X(U16, uint16_t)                \
+  X(I32, int32_t)                 \
+  X(U32, uint32_t)                \
+  X(I64, int64_t)                 \
+  X(U64, uint64_t)
+
 // Calls visit(T{}) with the C++ type of a peakpool_type.
 template <class Visit>
 auto VisitType(int32_t type, Visit visit) {
   switch (type) {
-    case PEAKPOOL_F64: return visit(double{});
-    case PEAKPOOL_F16: return visit(F16{});
-    case PEAKPOOL_BF16: return visit(BF16{});
-    case PEAKPOOL_I8: return visit(int8_t{});
-    case PEAKPOOL_U8: return visit(uint8_t{});
-    case PEAKPOOL_I16: return visit(int16_t{});
-    case PEAKPOOL_U16: return visit(uint16_t{});
-    case PEAKPOOL_I32: return visit(int32_t{});
-    case PEAKPOOL_U32: return visit(uint32_t{});
-    case PEAKPOOL_I64: return visit(int64_t{});
-    case PEAKPOOL_U64: return visit(uint64_t{});
+#define PEAKPOOL_VISIT(Name, Element) \
+  case PEAKPOOL_##Name: return visit(Element{});
+    PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_VISIT)
+#undef PEAKPOOL_VISIT
     default: return visit(float{});
   }
 }

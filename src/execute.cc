@@ -8,6 +8,7 @@
 #include "src/executor.h"
 #include "src/indices.h"
 #include "src/reference/im2col.h"
+#include "src/unpool.h"
 
 namespace peakpool {
 namespace {
@@ -217,6 +218,38 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
                         : RunScatter(plan, part.lines, dy, index, dx);
     }
     if (!part_valid) valid.store(false, std::memory_order_relaxed);
+  });
+  return valid.load();
+}
+
+bool Unpool(const peakpool_plan& plan, const void* y, const void* index, void* x, const peakpool_executor& executor) {
+  const Geometry& g = plan.shape.geometry;
+  if (g.batch == 0 || g.channels == 0) return true;
+  const Split split =
+      ChooseSplit(g.Planes(), 1, g.channels_last ? g.channels / kLeastChannels : 1, Bytes(plan), ThreadCount(executor));
+  std::atomic<bool> valid{true};
+  ParallelFor(executor, split.Tasks(), [&](int64_t i) {
+    const TaskPart part(split, i, g.Planes(), 1, g.channels);
+    if (!Unpool({&g, ElementBytes(plan.problem.type), plan.problem.index_format, plan.shape.has_empty_window, y, index,
+                 x, part.lines, part.channels})) {
+      valid.store(false, std::memory_order_relaxed);
+    }
+  });
+  return valid.load();
+}
+
+bool ConvertIndices(const peakpool_plan& plan, int32_t from_format, const void* from, int32_t to_format, void* to,
+                    const peakpool_executor& executor) {
+  const Geometry& g = plan.shape.geometry;
+  if (g.batch == 0 || g.channels == 0) return true;
+  const int64_t bytes = plan.shape.output_extent * (IndexBytes(from_format) + IndexBytes(to_format));
+  const Split split = ChooseSplit(g.OutputLines(), 1, 1, bytes, ThreadCount(executor));
+  std::atomic<bool> valid{true};
+  ParallelFor(executor, split.Tasks(), [&](int64_t i) {
+    const Range lines = Part(g.OutputLines(), split.lines, i);
+    if (!ConvertIndices({&g, plan.shape.has_empty_window, from_format, to_format, from, to, lines})) {
+      valid.store(false, std::memory_order_relaxed);
+    }
   });
   return valid.load();
 }

@@ -18,6 +18,11 @@ void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, con
 bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void* dx,
               const peakpool_executor& executor);
 
+// The same for these two; the index format is the plan's, or given.
+bool Unpool(const peakpool_plan& plan, const void* y, const void* index, void* x, const peakpool_executor& executor);
+bool ConvertIndices(const peakpool_plan& plan, int32_t from_format, const void* from, int32_t to_format, void* to,
+                    const peakpool_executor& executor);
+
 }  // namespace peakpool
 
 #endif  // PEAKPOOL_SRC_EXECUTE_H_

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "peakpool/peakpool.h"
+#include "src/index_reader.h"
 
 namespace peakpool {
 namespace {
@@ -55,6 +56,22 @@ class TapOffsets {
   int64_t table_[sizeof(Tap) == 1 ? 256 : 1];
 };
 
+// Calls visit(output at width 0 and its first channel, offset of that element in y) for each line.
+template <class Visit>
+void ForEachLine(const Geometry& g, Range lines, Visit visit) {
+  for (int64_t line = lines.begin; line < lines.end; ++line) {
+    OutputPosition output = {};
+    int64_t rest = line / g.axis[kHeight].output;
+    output.o[kHeight] = line - rest * g.axis[kHeight].output;
+    const int64_t plane = rest / g.axis[kDepth].output;
+    output.o[kDepth] = rest - plane * g.axis[kDepth].output;
+    output.n = g.channels_last ? plane : plane / g.channels;
+    output.c = g.channels_last ? 0 : plane - output.n * g.channels;
+    visit(output, output.n * g.output.batch + output.c * g.output.channel + output.o[0] * g.output.axis[0] +
+                      output.o[1] * g.output.axis[1]);
+  }
+}
+
 template <class Tap, class Index>
 void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range lines, Range columns, Range channels,
             Index* index) {
@@ -65,18 +82,12 @@ void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range line
   const bool mark_is_tap = g.Taps() > int64_t{kEmpty};
   const int64_t inner = g.channels_last ? channels.size() : 1;
   const int64_t inner_step = g.channels_last ? strides.plane : 0;
-  for (int64_t line = lines.begin; line < lines.end; ++line) {
-    int64_t rest = line;
-    const int64_t oh = rest % g.axis[kHeight].output;
-    rest /= g.axis[kHeight].output;
-    const int64_t od = rest % g.axis[kDepth].output;
-    rest /= g.axis[kDepth].output;
-    const int64_t n = g.channels_last ? rest : rest / g.channels;
-    const int64_t c = g.channels_last ? channels.begin : rest % g.channels;
-    Index* out = index + n * g.output.batch + c * g.output.channel + od * g.output.axis[kDepth] +
-                 oh * g.output.axis[kHeight] + columns.begin * g.output.axis[kWidth];
-    int64_t first = (n * g.channels + c) * strides.plane + g.axis[kDepth].Begin(od) * strides.axis[kDepth] +
-                    g.axis[kHeight].Begin(oh) * strides.axis[kHeight] +
+  ForEachLine(g, lines, [&](OutputPosition output, int64_t offset) {
+    output.c += g.channels_last ? channels.begin : 0;
+    Index* out = index + offset + (g.channels_last ? channels.begin : 0) + columns.begin * g.output.axis[kWidth];
+    int64_t first = (output.n * g.channels + output.c) * strides.plane +
+                    g.axis[kDepth].Begin(output.o[0]) * strides.axis[kDepth] +
+                    g.axis[kHeight].Begin(output.o[1]) * strides.axis[kHeight] +
                     g.axis[kWidth].Begin(columns.begin) * strides.axis[kWidth];
     for (int64_t column = columns.begin; column < columns.end; ++column) {
       for (int64_t i = 0; i < inner; ++i) {
@@ -88,7 +99,7 @@ void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range line
       out += g.output.axis[kWidth];
       first += g.axis[kWidth].stride * strides.axis[kWidth];
     }
-  }
+  });
 }
 
 template <class Tap>
@@ -101,11 +112,59 @@ void ExpandAny(const Geometry& g, int32_t index_format, const void* taps, Range 
   }
 }
 
+// The index of position `at` in a format, or -1 if it is no tap of the output's window.
+int64_t Encode(const Geometry& g, int32_t index_format, const PositionStrides& strides, const OutputPosition& output,
+               const int64_t (&at)[3]) {
+  if (index_format >= PEAKPOOL_INDEX_PLANE_I32) {
+    return (output.n * g.channels + output.c) * strides.plane + at[0] * strides.axis[0] + at[1] * strides.axis[1] +
+           at[2] * strides.axis[2];
+  }
+  int64_t tap = 0;
+  for (int a = 0; a < 3; ++a) {
+    const Axis& axis = g.axis[a];
+    const int64_t distance = at[a] - axis.Begin(output.o[a]);
+    if (distance < 0 || distance % axis.dilation != 0 || distance / axis.dilation >= axis.kernel) return -1;
+    tap = tap * axis.kernel + distance / axis.dilation;
+  }
+  return tap;
+}
+
+template <class From, class To>
+bool Convert(const ConvertCall& call, const From* from, To* to) {
+  const Geometry& g = *call.geometry;
+  const IndexReader reader(g, call.from_format, call.has_empty_window);
+  const PositionStrides strides = StridesOf(g, call.to_format);
+  const int64_t inner = g.channels_last ? g.channels : 1;
+  bool valid = true;
+  ForEachLine(g, call.lines, [&](OutputPosition output, int64_t offset) {
+    const int64_t first = output.c;
+    for (output.o[2] = 0; output.o[2] < g.axis[2].output; ++output.o[2], offset += g.output.axis[2]) {
+      for (int64_t i = 0; i < inner; ++i) {
+        output.c = first + i;
+        int64_t at[3];
+        const auto result = reader.Read(from[offset + i], output, at);
+        const int64_t index = result == IndexReader::kPosition ? Encode(g, call.to_format, strides, output, at) : -1;
+        valid &= index >= 0 || result == IndexReader::kEmpty;
+        to[offset + i] = static_cast<To>(index);
+      }
+    }
+  });
+  return valid;
+}
+
 }  // namespace
 
 int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window) {
   const int64_t values = geometry.Taps() + (has_empty_window ? 1 : 0);
   return values <= 1 << 8 ? 1 : values <= 1 << 16 ? 2 : 4;
+}
+
+bool ConvertIndices(const ConvertCall& call) {
+  return VisitIndexType(call.from_format, [&](auto from) {
+    return VisitIndexType(call.to_format, [&](auto to) {
+      return Convert(call, static_cast<const decltype(from)*>(call.from), static_cast<decltype(to)*>(call.to));
+    });
+  });
 }
 
 void ExpandTaps(const Geometry& geometry, int32_t index_format, const void* taps, int tap_bytes, Range lines,

@@ -18,6 +18,18 @@ int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window);
 void ExpandTaps(const Geometry& geometry, int32_t index_format, const void* taps, int tap_bytes, Range lines,
                 Range columns, Range channels, void* index);
 
+// Rewrites the indices of the given output lines from one format to another. False if one is invalid, or names a
+// position that the other format cannot (no tap of its own window); its place then holds -1.
+struct ConvertCall {
+  const Geometry* geometry;
+  bool has_empty_window;
+  int32_t from_format, to_format;
+  const void* from;
+  void* to;
+  Range lines;
+};
+bool ConvertIndices(const ConvertCall& call);
+
 }  // namespace peakpool
 
 #endif  // PEAKPOOL_SRC_INDICES_H_

@@ -38,10 +38,12 @@ const Targets& UsableTargets() {
   return targets;
 }
 
-// Null for element types that have no kernels in this build.
 const Kernels* KernelsFor(int32_t type, int64_t targets) {
   switch (type) {
-    case PEAKPOOL_F32: return F32Kernels(targets);
+#define PEAKPOOL_KERNELS_OF(Name, Element) \
+  case PEAKPOOL_##Name: return Name##Kernels(targets);
+    PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_KERNELS_OF)
+#undef PEAKPOOL_KERNELS_OF
     default: return nullptr;
   }
 }
@@ -108,14 +110,23 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
   plan->forward_kernel = nullptr;
   plan->backward_kernel = nullptr;
   if (plan->kernels == nullptr) {
-    constexpr const char* kWhy = "the element type has no vector kernels yet";
+    // A machine that runs none of this build's targets.
+    constexpr const char* kWhy = "this machine runs no vector target of this build";
     plan->forward = {Algorithm::kIm2col, kWhy, nullptr, nullptr};
-    if (plan->backward.algorithm != Algorithm::kIm2col) {
-      plan->backward = {Algorithm::kScatter, kWhy, nullptr, nullptr};
-    }
+    if (plan->backward.algorithm == Algorithm::kGather) plan->backward = {Algorithm::kScatter, kWhy, nullptr, nullptr};
   } else {
-    plan->forward_kernel = ForwardKernelOf(*plan->kernels, plan->forward.algorithm, shape.geometry.channels_last);
-    plan->backward_kernel = BackwardKernelOf(*plan->kernels, plan->backward.algorithm, shape.geometry.channels_last);
+    const Kernels& kernels = *plan->kernels;
+    const bool last = shape.geometry.channels_last;
+    constexpr const char* kWhy = "the element type does without";
+    plan->forward_kernel = ForwardKernelOf(kernels, plan->forward.algorithm, last);
+    if (plan->forward_kernel == nullptr && plan->forward.algorithm == Algorithm::kWindow) {
+      plan->forward = {Algorithm::kSeparable, "takes every geometry", "window", kWhy};
+      plan->forward_kernel = kernels.separable;
+    }
+    plan->backward_kernel = BackwardKernelOf(kernels, plan->backward.algorithm, last);
+    if (plan->backward_kernel == nullptr && plan->backward.algorithm == Algorithm::kGather) {
+      plan->backward = {Algorithm::kScatter, "takes every geometry", "gather", kWhy};
+    }
   }
   *result = plan;
   return PEAKPOOL_OK;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What does not depend on geometry: executors and thread counts give the same bytes, plans are shared by threads, untrusted
-// indices are caught, pointers are checked.
+// What does not depend on geometry: executors and thread counts give the same bytes, plans are shared by threads,
+// untrusted indices are caught, pointers are checked.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -17,28 +17,25 @@ namespace peakpool::tests {
 namespace {
 
 // Large enough to be split: by planes, by row bands of one plane, by channels, and one line only.
-const char* const kProblems[] = {"f32 nchw 4x8x64x80 k3 s2 p1 window-u8",
-                                 "f32 nchw 1x1x512x300 k3 s1 p1 window-u8",
-                                 "f32 nchw 1x1x512x300 k2 s2 plane-i64",
-                                 "f32 nchw 1x1x301x515 k3 s2 p1 ceil window-u16",
-                                 "f32 nchw 1x3x1x90000 k1x5 s1x2 window-u8",
-                                 "f32 nhwc 1x67x64x50 k3 s2 p1 window-u8",
-                                 "f32 nhwc 2x64x50x64 k2 s2 window-u8",
-                                 "f32 nhwc 1x30000x3x3 k3 s1 window-u8",
-                                 "f32 nhwc 1x1x400x700 k3 s1 p1 window-u8",
-                                 "f32 nchw 1x2x300x400 k7 s1 p3 plane-i32",
-                                 "bf16 nchw 1x2x300x400 k3 s1 p1 window-u8",
-                                 "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
-                                 "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64",
-                                 "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8"};
+const char* const kProblems[] = {
+    "f32 nchw 4x8x64x80 k3 s2 p1 window-u8",    "f32 nchw 1x1x512x300 k3 s1 p1 window-u8",
+    "f32 nchw 1x1x512x300 k2 s2 plane-i64",     "f32 nchw 1x1x301x515 k3 s2 p1 ceil window-u16",
+    "f32 nchw 1x3x1x90000 k1x5 s1x2 window-u8", "f32 nhwc 1x67x64x50 k3 s2 p1 window-u8",
+    "f32 nhwc 2x64x50x64 k2 s2 window-u8",      "f32 nhwc 1x30000x3x3 k3 s1 window-u8",
+    "f32 nhwc 1x1x400x700 k3 s1 p1 window-u8",  "f32 nchw 1x2x300x400 k7 s1 p3 plane-i32",
+    "bf16 nchw 1x2x300x400 k3 s1 p1 window-u8", "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
+    "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64", "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8"};
 
 struct NamedExecutor {
   const char* name;
   peakpool_executor executor;
+  bool is_default = false;  // whose thread count is the arena's, so that it must be passed as it is
+
+  const peakpool_executor* get() const { return is_default ? peakpool_default_executor() : &executor; }
 };
 
 std::vector<NamedExecutor> Executors() {
-  return {{"default", *peakpool_default_executor()},
+  return {{"default", {}, true},
           {"reverse, 2 threads", ReverseExecutor(2)},
           {"reverse, 7 threads", ReverseExecutor(7)},
           {"shuffled, 3 threads", ShuffledExecutor(3)},
@@ -60,12 +57,11 @@ TEST(Executors, GiveTheSameBytes) {
     const Bytes dx_one = RunBackward(plan, dy, one.index, dx_before, peakpool_serial_executor());
     for (const NamedExecutor& named : Executors()) {
       SCOPED_TRACE(std::string(text) + ", " + named.name);
-      const Forward many = RunForward(plan, x, true, &named.executor);
+      const Forward many = RunForward(plan, x, true, named.get());
       EXPECT_TRUE(SameBytes(many.y, one.y, ElementBytes(p.type)));
       EXPECT_TRUE(SameBytes(many.index, one.index, IndexBytes(p.index_format)));
-      EXPECT_TRUE(SameBytes(RunForward(plan, x, false, &named.executor).y, one.y, ElementBytes(p.type)));
-      EXPECT_TRUE(
-          SameBytes(RunBackward(plan, dy, one.index, dx_before, &named.executor), dx_one, ElementBytes(p.type)));
+      EXPECT_TRUE(SameBytes(RunForward(plan, x, false, named.get()).y, one.y, ElementBytes(p.type)));
+      EXPECT_TRUE(SameBytes(RunBackward(plan, dy, one.index, dx_before, named.get()), dx_one, ElementBytes(p.type)));
       if (HasFailure()) return;
     }
     const Forward defaulted = RunForward(plan, x, true, nullptr);
@@ -164,9 +160,10 @@ TEST(Plan, NoBatchOrNoChannelsIsANoOp) {
 
 TEST(Backward, CatchesEveryIndexThatNamesNoTapOfItsWindow) {
   for (const char* layout : {"nchw", "nhwc"}) {
-    for (const char* geometry : {"k2 s2", "k3 s2 p1", "k3 s1 p1", "k2 s1", "k5x2 s1x3 p2x1", "k2 s3 p2 d2 allow-empty"}) {
-      for (const char* index : {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64",
-                                "tensor-colmajor-i64"}) {
+    for (const char* geometry :
+         {"k2 s2", "k3 s2 p1", "k3 s1 p1", "k2 s1", "k5x2 s1x3 p2x1", "k2 s3 p2 d2 allow-empty"}) {
+      for (const char* index :
+           {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64", "tensor-colmajor-i64"}) {
         for (const char* algorithm : {"", " im2col"}) {
           peakpool_problem problem =
               Parsed(std::string("f32 ") + layout + " 2x3x7x9 " + geometry + " " + index + algorithm);
@@ -185,8 +182,8 @@ TEST(Backward, CatchesEveryIndexThatNamesNoTapOfItsWindow) {
                 << peakpool_last_error();
             // Garbage in the first, last and some middle place: far out, one past the window, negative.
             for (size_t at : {size_t{0}, count / 2, count - 1}) {
-              for (uint64_t wrong : {uint64_t{200}, uint64_t{0x7F7F7F7F7F7F7F7F}, uint64_t{0x8080808080808080},
-                                     ~uint64_t{0} - 1}) {
+              for (uint64_t wrong :
+                   {uint64_t{200}, uint64_t{0x7F7F7F7F7F7F7F7F}, uint64_t{0x8080808080808080}, ~uint64_t{0} - 1}) {
                 Bytes bad = good;
                 std::memcpy(bad.data() + at * bytes, &wrong, bytes);
                 if (wrong == 200 && bytes > 4) continue;  // may be a position of the tensor, even of the window
@@ -246,7 +243,8 @@ TEST_F(Pointers, NullIsRefusedByName) {
   ExpectRefused(peakpool_backward(plan_.get(), nullptr, index_, x_, nullptr), "dy");
   ExpectRefused(peakpool_backward(plan_.get(), y_, nullptr, x_, nullptr), "index");
   ExpectRefused(peakpool_backward(plan_.get(), y_, index_, nullptr, nullptr), "dx");
-  ExpectRefused(peakpool_plan_create(nullptr, nullptr), "problem");
+  peakpool_plan* plan = nullptr;
+  ExpectRefused(peakpool_plan_create(nullptr, &plan), "problem");
   const peakpool_problem problem = Parsed("f32 nchw 1x1x4x4 k2");
   ExpectRefused(peakpool_plan_create(&problem, nullptr), "plan");
   ExpectRefused(peakpool_output_size(&problem, nullptr), "output");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels a plan chooses against the im2col reference, through the public API: every small geometry, on every target.
+// The kernels a plan chooses against the im2col reference, through the public API: every small geometry, on every
+// target.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -28,10 +29,11 @@ class Comparison {
       return !::testing::Test::HasFailure();
     }
     const peakpool_problem& p = reference.problem();
-    const Bytes x = RandomElements(p.type, InputBytes(p), ++checks_ % 4 == 0 ? Fill::kTies : Fill::kFiniteTies, &random_);
+    const Bytes x =
+        RandomElements(p.type, InputBytes(p), ++checks_ % 4 == 0 ? Fill::kTies : Fill::kFiniteTies, &random_);
     const Forward expected = RunForward(reference, x, true, serial);
-    const Bytes dx_before = p.flags & PEAKPOOL_ACCUMULATE ? RandomGradients(p.type, InputBytes(p), &random_)
-                                                          : Untouched(InputBytes(p));
+    const Bytes dx_before =
+        p.flags & PEAKPOOL_ACCUMULATE ? RandomGradients(p.type, InputBytes(p), &random_) : Untouched(InputBytes(p));
     Bytes dy, dx_expected;
     if (IsFloatType(p.type)) {
       dy = RandomGradients(p.type, OutputBytes(p), &random_);
@@ -147,15 +149,17 @@ TEST(Lattice, RectangularWindows) {
 TEST(Lattice, LongLines) {
   Comparison comparison;
   const std::vector<std::string> targets = Targets();
-  for (const AxisCase& axis : {AxisCase{2, 1, 0, 0}, AxisCase{2, 1, 0, 1}, AxisCase{2, 2, 0, 0}, AxisCase{2, 2, 1, 1},
-                               AxisCase{3, 1, 1, 1}, AxisCase{3, 2, 1, 1}, AxisCase{3, 2, 0, 1}, AxisCase{3, 3, 0, 0},
-                               AxisCase{5, 1, 2, 2}, AxisCase{4, 3, 1, 2}}) {
+  for (const AxisCase& axis :
+       {AxisCase{2, 1, 0, 0}, AxisCase{2, 1, 0, 1}, AxisCase{2, 2, 0, 0}, AxisCase{2, 2, 1, 1}, AxisCase{3, 1, 1, 1},
+        AxisCase{3, 2, 1, 1}, AxisCase{3, 2, 0, 1}, AxisCase{3, 3, 0, 0}, AxisCase{5, 1, 2, 2}, AxisCase{4, 3, 1, 2}}) {
     for (int64_t width = 1; width <= 70; ++width) {
       for (int64_t height : {3, 6}) {
-        if (!comparison.Check(Planar(PEAKPOOL_CHANNELS_FIRST, 1, 2, height, width, axis, axis, PEAKPOOL_CEIL), targets)) {
+        if (!comparison.Check(Planar(PEAKPOOL_CHANNELS_FIRST, 1, 2, height, width, axis, axis, PEAKPOOL_CEIL),
+                              targets)) {
           return;
         }
-        if (!comparison.Check(Planar(PEAKPOOL_CHANNELS_LAST, 1, width, height, 7, axis, axis, PEAKPOOL_CEIL), targets)) {
+        if (!comparison.Check(Planar(PEAKPOOL_CHANNELS_LAST, 1, width, height, 7, axis, axis, PEAKPOOL_CEIL),
+                              targets)) {
           return;
         }
       }
@@ -193,8 +197,8 @@ TEST(Lattice, TypesFormatsRanks) {
         "ncw 2x3x40 k3 s2 p1", "nwc 2x3x40 k3 s2 p1", "ncdhw 1x2x5x6x19 k2 s2", "ndhwc 1x19x5x6x4 k3 s1 p1",
         "nchw 1x2x20x21 k13 s1 p6", "nhwc 1x18x20x11 k9 s1 p4"}) {
     for (const char* type : {"f32", "f64", "f16", "bf16", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"}) {
-      for (const char* index : {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64",
-                                "tensor-colmajor-i64"}) {
+      for (const char* index :
+           {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64", "tensor-colmajor-i64"}) {
         peakpool_problem problem = Parsed(std::string(type) + " " + geometry + " " + index);
         if (!comparison.Check(problem, targets)) return;
         problem.flags |= PEAKPOOL_ACCUMULATE;

@@ -297,15 +297,17 @@ void Resolve(peakpool_problem* problem) {
   for (int a = 0; a < problem->rank; ++a) {
     const int64_t reach = (problem->kernel[a] - 1) * problem->dilation[a] + 1;
     const int64_t padded = problem->padding[a].before + problem->input[a] + problem->padding[a].after;
-    // Count the windows one by one: those that fit, and with ceil one that ends beyond the padded input but starts
-    // within input + leading padding.
+    // Count the windows one by one: those that fit, and with ceil those whose predecessor ends before the padded input
+    // does. Of these the last is dropped if it would start beyond input and leading padding.
     int64_t count = 0;
     for (int64_t start = 0;; start += problem->stride[a]) {
-      const bool fits = start + reach <= padded;
-      const bool previous_fits = start - problem->stride[a] + reach < padded;
-      const bool starts_inside = start < problem->padding[a].before + problem->input[a];
-      if (!fits && !(problem->rounding == PEAKPOOL_CEIL && previous_fits && starts_inside)) break;
+      const int64_t end = (problem->rounding == PEAKPOOL_CEIL ? start - problem->stride[a] + 1 : start) + reach;
+      if (end > padded) break;
       ++count;
+    }
+    if (problem->rounding == PEAKPOOL_CEIL && count > 0 &&
+        (count - 1) * problem->stride[a] >= problem->padding[a].before + problem->input[a]) {
+      --count;
     }
     problem->output[a] = count;
   }

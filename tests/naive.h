@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Max pooling a second time, for checking the reference in src/reference/: shares nothing with the library but the public
-// header, walks input positions instead of taps, and knows 16-bit floats through ldexp instead of bit patterns.
+// Max pooling a second time, for checking the reference in src/reference/: shares nothing with the library but the
+// public header, walks input positions instead of taps, and knows 16-bit floats through ldexp instead of bit patterns.
 #ifndef PEAKPOOL_TESTS_NAIVE_H_
 #define PEAKPOOL_TESTS_NAIVE_H_
 

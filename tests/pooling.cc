@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <limits>
@@ -152,6 +153,26 @@ Bytes RandomGradients(int32_t type, size_t bytes, Random* random) {
   return result;
 }
 
+void NoteRunning(const char* what, const peakpool_problem& problem) {
+  static const char* running_what;
+  static peakpool_problem running_problem;
+  static const bool installed = [] {
+#ifndef PEAKPOOL_TESTS_ASAN
+    std::signal(SIGSEGV, [](int signal) {
+      // Not async-signal-safe, but the process is lost anyway.
+      std::fprintf(stderr, "touched memory outside the tensors: %s; %s\n", running_what,
+                   Described(running_problem).c_str());
+      std::signal(signal, SIG_DFL);
+      std::raise(signal);
+    });
+#endif
+    return true;
+  }();
+  static_cast<void>(installed);
+  running_what = what;
+  running_problem = problem;
+}
+
 Bytes Untouched(size_t bytes) {
   Bytes result(bytes);
   for (size_t i = 0; i < bytes; ++i) result[i] = static_cast<uint8_t>(0x35 + i % 13);
@@ -168,6 +189,7 @@ Forward RunForward(const Plan& plan, const Bytes& x, bool with_index, const peak
   const uint8_t* input = Slot(0)->Copy(x.data(), x.size(), side);
   uint8_t* y = Slot(1)->Copy(y_before.data(), y_before.size(), side);
   uint8_t* index = with_index ? Slot(2)->Copy(index_before.data(), index_before.size(), side) : nullptr;
+  NoteRunning(with_index ? "forward with index" : "forward", p);
   Expect(peakpool_forward(plan.get(), input, y, index, executor), plan);
   EXPECT_TRUE(x.empty() || std::memcmp(input, x.data(), x.size()) == 0) << "the input was changed";
   return {Taken(y, y_before.size()), Taken(index, index_before.size())};
@@ -181,6 +203,7 @@ Forward RunNaiveForward(const peakpool_problem& p, const Bytes& x) {
 
 Bytes RunBackward(const Plan& plan, const Bytes& dy, const Bytes& index, const Bytes& dx_before,
                   const peakpool_executor* executor) {
+  NoteRunning("backward", plan.problem());
   static Side side = Side::kStart;
   side = side == Side::kEnd ? Side::kStart : Side::kEnd;
   const uint8_t* gradient = Slot(0)->Copy(dy.data(), dy.size(), side);

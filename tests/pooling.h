@@ -60,6 +60,9 @@ Bytes RandomElements(int32_t type, size_t bytes, Fill fill, Random* random);
 // Gradients whose sum depends on the order of addition. Finite.
 Bytes RandomGradients(int32_t type, size_t bytes, Random* random);
 
+// Remembers what is about to run, so that a segmentation fault (a guard page was touched) can say what it was.
+void NoteRunning(const char* what, const peakpool_problem& problem);
+
 // Outputs start as a pattern that shows every byte that was not, or should not have been, written.
 Bytes Untouched(size_t bytes);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the contract says about single values: NaN, zeros, infinities, ties, minima, empty windows. On every target, with
-// every algorithm, both layouts, with and without indices, at every position of a vector.
+// What the contract says about single values: NaN, zeros, infinities, ties, minima, empty windows. On every target,
+// with every algorithm, both layouts, with and without indices, at every position of a vector.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -30,8 +30,8 @@ uint32_t Bits(float value) {
 // Both signs, quiet and signalling, payloads.
 const uint32_t kNans[] = {0x7FC00000, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FC12345};
 
-// Pools one 2x2 or 3x3 window, repeated over `copies` windows side by side that share no element, so that every lane of a
-// vector and every tail meets it. Checks that all agree and returns the one result.
+// Pools one 2x2 or 3x3 window, repeated over `copies` windows side by side that share no element, so that every lane of
+// a vector and every tail meets it. Checks that all agree and returns the one result.
 struct Result {
   uint64_t bits;
   int64_t tap;
@@ -39,7 +39,8 @@ struct Result {
 
 template <class T>
 Result PoolWindow(int32_t type, int k, const std::vector<T>& window, const std::string& extra = "") {
-  static const char* const kNames[] = {"f32", "f64", "f16", "bf16", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"};
+  static const char* const kNames[] = {"f32", "f64", "f16", "bf16", "i8",  "u8",
+                                       "i16", "u16", "i32", "u32",  "i64", "u64"};
   Result first = {0, -2};
   bool have_first = false;
   for (int copies : {1, 70}) {
@@ -132,8 +133,8 @@ TEST(Semantics, ZerosAreEqualAndPositive) {
 TEST(Semantics, InfinitiesAreOrdinary) {
   ExpectPooled({-kInf, -kInf, -kInf, -kInf}, Bits(-kInf), 0);
   ExpectPooled({-kInf, kInf, kInf, 3}, Bits(kInf), 1);
-  ExpectPooled({-kInf, -kInf, std::numeric_limits<float>::lowest(), -kInf},
-               Bits(std::numeric_limits<float>::lowest()), 2);
+  ExpectPooled({-kInf, -kInf, std::numeric_limits<float>::lowest(), -kInf}, Bits(std::numeric_limits<float>::lowest()),
+               2);
 }
 
 TEST(Semantics, DenormalsAreNotFlushed) {
@@ -154,7 +155,8 @@ TEST(Semantics, TiesGoToTheFirstTap) {
 TEST(Semantics, PaddingIsNeverSelected) {
   // Every element -inf, so anything else in the output came from the padding; the index is the first tap in range.
   for (const char* layout : {"nchw", "nhwc"}) {
-    for (const char* geometry : {"k2 s1 p1", "k3 s1 p1", "k3 s2 p1", "k2 s2 p1", "k5 s1 p2", "k3 s2 p2:1 d2", "k7 s3 p6"}) {
+    for (const char* geometry :
+         {"k2 s1 p1", "k3 s1 p1", "k3 s2 p1", "k2 s2 p1", "k5 s1 p2", "k3 s2 p2:1 d2", "k7 s3 p6"}) {
       for (const std::string& target : Targets()) {
         peakpool_problem problem =
             Parsed(std::string("f32 ") + layout + " 1x35x9x37 " + geometry + " window-u8 allow-empty");
@@ -211,12 +213,9 @@ TEST(Semantics, HalfFloats) {
     int tap;
   };
   // inf, NaN: f16 0x7C00, 0x7E00; bf16 0x7F80, 0x7FC0. Negative values compare against their bit order.
-  const Case f16[] = {{{0x3C00, 0xFC01, 0x7E01, 0x7C00}, 0x7E00, 1},
-                      {{0x8000, 0x0000, 0x8000, 0xBC00}, 0x0000, 0},
-                      {{0xFC00, 0xFC00, 0xFC00, 0xFC00}, 0xFC00, 0},
-                      {{0xBC00, 0xBC01, 0xBBFF, 0xC000}, 0xBBFF, 2},
-                      {{0x8001, 0x8002, 0xFBFF, 0x8003}, 0x8001, 0},
-                      {{0x0001, 0x8000, 0x0002, 0x0002}, 0x0002, 2},
+  const Case f16[] = {{{0x3C00, 0xFC01, 0x7E01, 0x7C00}, 0x7E00, 1}, {{0x8000, 0x0000, 0x8000, 0xBC00}, 0x0000, 0},
+                      {{0xFC00, 0xFC00, 0xFC00, 0xFC00}, 0xFC00, 0}, {{0xBC00, 0xBC01, 0xBBFF, 0xC000}, 0xBBFF, 2},
+                      {{0x8001, 0x8002, 0xFBFF, 0x8003}, 0x8001, 0}, {{0x0001, 0x8000, 0x0002, 0x0002}, 0x0002, 2},
                       {{0x7BFF, 0x7C00, 0x7C00, 0x0000}, 0x7C00, 1}};
   for (const Case& c : f16) {
     const Result result = PoolWindow(PEAKPOOL_F16, 2, c.window);
@@ -268,8 +267,8 @@ TEST(EmptyWindows, AreRefusedNamingAxisAndPosition) {
 }
 
 TEST(EmptyWindows, GiveLowestAndAllOnesAndBackwardSkipsThem) {
-  for (const char* index : {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64",
-                            "tensor-colmajor-i64"}) {
+  for (const char* index :
+       {"window-u8", "window-u16", "window-u32", "plane-i32", "plane-i64", "tensor-i64", "tensor-colmajor-i64"}) {
     for (const char* layout : {"nchw", "nhwc"}) {
       for (const char* algorithm : {"", " im2col"}) {
         const Plan plan(Parsed(std::string("f32 ") + layout + " 1x2x2x2 k1 s2 p2:1 allow-empty " + index + algorithm));
@@ -287,8 +286,7 @@ TEST(EmptyWindows, GiveLowestAndAllOnesAndBackwardSkipsThem) {
         for (size_t b = 0; b < IndexBytes(p.index_format); ++b) EXPECT_EQ(result.index[b], 0xFF) << Described(p);
         const Bytes dy = Bytes(OutputBytes(p), 0x3F);
         const Bytes dx = Untouched(InputBytes(p));
-        EXPECT_TRUE(
-            SameBytes(RunBackward(plan, dy, result.index, dx), RunNaiveBackward(p, dy, result.index, dx), 4))
+        EXPECT_TRUE(SameBytes(RunBackward(plan, dy, result.index, dx), RunNaiveBackward(p, dy, result.index, dx), 4))
             << Described(p);
       }
     }

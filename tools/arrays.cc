@@ -27,9 +27,9 @@ Error Write(const NpyArray& array, const std::string& path, OutputFile* file) {
   return WriteNpy(array, file);
 }
 
-void PrintLine(const peakpool_plan* plan, const char* direction, double milliseconds) {
-  std::printf("%s, algorithm: %s, target: %s, %.3f ms\n", Describe(*peakpool_plan_problem(plan)).c_str(),
-              ExplainWord(plan, direction).c_str(), ExplainWord(plan, "target").c_str(), milliseconds);
+void PrintLine(const peakpool_problem& problem, const Plan& plan, const char* direction, double milliseconds) {
+  std::printf("%s, algorithm: %s, target: %s, %.3f ms\n", Describe(problem).c_str(),
+              ExplainWord(plan.get(), direction).c_str(), ExplainWord(plan.get(), "target").c_str(), milliseconds);
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ Error Pool(const PoolArguments& arguments) {
     if (Error error = indices.Commit()) return error;
   }
   if (Error error = output.Commit()) return error;
-  PrintLine(plan.get(), "forward", milliseconds);
+  PrintLine(problem, plan, "forward", milliseconds);
   return {};
 }
 
@@ -104,8 +104,7 @@ Error Backward(const BackwardArguments& arguments) {
   if (Error error = dx.Allocate("--input-shape " + arguments.input_shape)) return error;
   const Executor executor(arguments.flags.threads);
   const Stopwatch stopwatch;
-  const peakpool_status status =
-      plan.backward(dy.data.get(), index.data.get(), dx.data.get(), executor.get());
+  const peakpool_status status = plan.backward(dy.data.get(), index.data.get(), dx.data.get(), executor.get());
   const double milliseconds = stopwatch.Milliseconds();
   if (status == PEAKPOOL_INVALID_INDEX) return arguments.indices + ": " + peakpool_last_error();
   if (status != PEAKPOOL_OK) return std::string(peakpool_last_error());
@@ -113,7 +112,7 @@ Error Backward(const BackwardArguments& arguments) {
   OutputFile output;
   if (Error error = Write(dx, arguments.dx, &output)) return error;
   if (Error error = output.Commit()) return error;
-  PrintLine(plan.get(), "backward", milliseconds);
+  PrintLine(problem, plan, "backward", milliseconds);
   return {};
 }
 

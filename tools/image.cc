@@ -11,11 +11,6 @@
 namespace peakpool::tools {
 namespace {
 
-Error TooLarge(const std::string& path, int width, int height) {
-  return path + ": " + std::to_string(width) + " x " + std::to_string(height) + " pixels: sides must be 1 to " +
-         std::to_string(kMaxImageSide);
-}
-
 Error ReadJpeg(const std::string& path, const std::vector<unsigned char>& file, Image* image) {
   tjhandle decoder = tjInitDecompress();
   if (!decoder) return path + ": cannot start the JPEG decoder";
@@ -23,8 +18,11 @@ Error ReadJpeg(const std::string& path, const std::vector<unsigned char>& file, 
   Error error;
   if (tjDecompressHeader3(decoder, file.data(), file.size(), &width, &height, &subsampling, &colours) != 0) {
     error = path + ": bad JPEG: " + tjGetErrorStr2(decoder);
-  } else if (width < 1 || height < 1 || width > kMaxImageSide || height > kMaxImageSide) {
-    error = TooLarge(path, width, height);
+  } else if (width < 1 || height < 1) {
+    error = path + ": bad JPEG: truncated";  // libjpeg-turbo only warns
+  } else if (width > kMaxImageSide || height > kMaxImageSide) {
+    error = path + ": " + std::to_string(width) + " x " + std::to_string(height) + " pixels: sides must be at most " +
+            std::to_string(kMaxImageSide);
   } else {
     *image = Image(width, height);
     // A warning (a truncated file, for example) fails too: half a picture is no input.
@@ -84,6 +82,8 @@ Error ReadPng(const std::string& path, const std::vector<unsigned char>& file, I
   }
   cairo_surface_destroy(png);
   if (status == CAIRO_STATUS_READ_ERROR) return path + ": bad PNG: truncated";
+  // cairo reports most of libpng's errors as lack of memory.
+  if (status == CAIRO_STATUS_NO_MEMORY) return path + ": bad PNG: damaged, or too large for the memory";
   if (status != CAIRO_STATUS_SUCCESS) return path + ": bad PNG: " + cairo_status_to_string(status);
   return {};
 }

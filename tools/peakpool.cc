@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line: reads the arguments, calls one subcommand, turns errors into one line and exit code 2.
+#include "peakpool/peakpool.hpp"
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -7,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "peakpool/peakpool.hpp"
 #include "tools/commands.h"
 #include "tools/executor.h"
 
@@ -123,7 +124,13 @@ int Run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    return Report("peakpool", std::string(error.what()) + " (see peakpool --help)");
+    // The command that was given, if any: its own help says more, and without one CLI11 only says that one is missing.
+    const auto given = [&](const CLI::App* command) { return argc > 1 && command->get_name() == argv[1]; };
+    const auto commands = app.get_subcommands(given);
+    const CLI::App* const command = commands.empty() ? nullptr : commands[0];
+    const std::string name = command ? "peakpool " + command->get_name() : "peakpool";
+    if (!command && argc > 1 && argv[1][0] != '-') return Report(name, std::string(argv[1]) + ": no such command");
+    return Report(name, std::string(error.what()) + " (see " + name + " --help)");
   }
 
   Error error;

@@ -47,7 +47,8 @@ int64_t ReadTap(const std::byte* taps, int bytes, size_t i) {
 
 // The input in dark grey, with each selected value in its place: a pixel that all three colours selected is bright in
 // its own colour. *selected counts the pixels that any colour selected.
-Image DrawSelection(const peakpool_problem& problem, const NpyArray& taps, const Image& x, int64_t* selected) {
+void DrawSelection(const peakpool_problem& problem, const NpyArray& taps, const Image& x, Sheet::Panel* panel,
+                   int64_t* selected) {
   std::vector<bool> is_selected(x.rgb.size());
   const int64_t count = problem.kernel[kHeight] * problem.kernel[kWidth];
   size_t i = 0;
@@ -64,7 +65,8 @@ Image DrawSelection(const peakpool_problem& problem, const NpyArray& taps, const
       }
     }
   }
-  Image drawn(x.width, x.height);
+  panel->image = Image(x.width, x.height);
+  panel->outlined.resize(x.rgb.size() / 3);
   *selected = 0;
   for (size_t pixel = 0; pixel < x.rgb.size(); pixel += 3) {
     const uint8_t* const rgb = x.rgb.data() + pixel;
@@ -72,11 +74,12 @@ Image DrawSelection(const peakpool_problem& problem, const NpyArray& taps, const
     bool any = false;
     for (size_t colour = 0; colour < 3; ++colour) {
       any |= is_selected[pixel + colour];
-      drawn.rgb[pixel + colour] = is_selected[pixel + colour] ? rgb[colour] : static_cast<uint8_t>(luma * 5 / 16);
+      panel->image.rgb[pixel + colour] =
+          is_selected[pixel + colour] ? rgb[colour] : static_cast<uint8_t>(luma * 5 / 16);
     }
+    panel->outlined[pixel / 3] = any;
     *selected += any;
   }
-  return drawn;
 }
 
 std::string Size(int64_t width, int64_t height, const char* times) {
@@ -125,10 +128,10 @@ Error Picture(const PictureArguments& arguments) {
   Sheet sheet;
   sheet.title = "Max pooling " + Size(resolved.kernel[kWidth], resolved.kernel[kHeight], times) + ", stride " +
                 Size(resolved.stride[kWidth], resolved.stride[kHeight], times);
-  sheet.subtitle = Describe(resolved);
-  sheet.panels[2].image = DrawSelection(resolved, taps, x, &selected);
+  sheet.subtitle = Describe(problem);
+  DrawSelection(resolved, taps, x, &sheet.panels[2], &selected);
   sheet.panels[2].heading = "Selected pixels";
-  sheet.panels[2].caption = Percent(selected, pixels) + " of the input is a maximum in some colour";
+  sheet.panels[2].caption = Percent(selected, pixels) + " of the input; each colour has maxima of its own";
   sheet.panels[1].image = DrawOutput(resolved, y, x);
   sheet.panels[1].heading = "Pooled";
   sheet.panels[1].caption = Size(y.width, y.height, times) + " pixels, drawn at the input's size";

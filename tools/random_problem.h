@@ -32,25 +32,25 @@ class Random {
   uint64_t state_;
 };
 
-// A well-formed problem of any type, layout, rank, index format, rounding and flags, half of them of the shapes that have
-// kernels of their own. At most about 100,000 taps in all. It may still be refused: a size that does not divide (exact),
-// an empty window that is not allowed, an index format too narrow. Index format NONE occurs.
+// A well-formed problem of any type, layout, rank, index format, rounding and flags, half of them of the shapes that
+// have kernels of their own. At most about 100,000 taps in all. It may still be refused: a size that does not divide
+// (exact), an empty window that is not allowed, an index format too narrow. Index format NONE occurs.
 peakpool_problem RandomProblem(Random* random);
 
-// Elements from the first to the last one of x (dx), and of y (dy, indices), gaps included. For a resolved problem, that
-// is, peakpool_plan_problem(). 0 without elements.
+// Elements from the first to the last one of x (dx), and of y (dy, indices), gaps included. For a resolved problem,
+// that is, peakpool_plan_problem(). 0 without elements.
 int64_t InputSpan(const peakpool_problem& resolved);
 int64_t OutputSpan(const peakpool_problem& resolved);
 
-size_t ElementBytes(int32_t type);          // of a peakpool_type
-size_t IndexBytes(int32_t index_format);    // of a peakpool_index_format; 0 for NONE
+size_t ElementBytes(int32_t type);        // of a peakpool_type
+size_t IndexBytes(int32_t index_format);  // of a peakpool_index_format; 0 for NONE
 
 // Fills x: random values, few distinct ones (ties), slopes, and floating-point specials (NaNs of several payloads, both
 // zeros, infinities, subnormals).
 void RandomValues(int32_t type, Random* random, int64_t count, void* values);
 
-// Fills dy (or the dx that is accumulated to): values of very different sizes, so that the order of a sum shows; now and
-// then both zeros, +inf and the canonical NaN. No -inf: the sign of inf - inf is the machine's own.
+// Fills dy (or the dx that is accumulated to): values of very different sizes, so that the order of a sum shows; now
+// and then both zeros, +inf and the canonical NaN. No -inf: the sign of inf - inf is the machine's own.
 void RandomGradients(int32_t type, Random* random, int64_t count, void* values);
 
 }  // namespace peakpool::tools

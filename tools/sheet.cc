@@ -57,6 +57,21 @@ void DrawPart(cairo_t* cairo, cairo_surface_t* surface, const Rectangle& part, d
   cairo_restore(cairo);
 }
 
+// Frames the outlined pixels of `part`, drawn as DrawPart() draws it: a dark pixel among dark ones is hard to see.
+void DrawOutlines(cairo_t* cairo, const Sheet::Panel& panel, const Rectangle& part, double x, double y, double scale) {
+  constexpr double kLeast = 6;  // smaller pixels would be all frame
+  if (panel.outlined.empty() || scale < kLeast) return;
+  for (int row = 0; row < part.height; ++row) {
+    for (int column = 0; column < part.width; ++column) {
+      if (!panel.outlined[static_cast<size_t>(part.y + row) * panel.image.width + part.x + column]) continue;
+      cairo_rectangle(cairo, x + column * scale + 0.5, y + row * scale + 0.5, scale - 1, scale - 1);
+    }
+  }
+  cairo_set_source_rgba(cairo, 1, 0.85, 0.1, 0.8);
+  cairo_set_line_width(cairo, 1);
+  cairo_stroke(cairo);
+}
+
 // One line of text with its baseline at y, in smaller type where it would be wider than `width`.
 void DrawText(cairo_t* cairo, const std::string& text, double x, double y, double width, double size, bool bold,
               double grey) {
@@ -109,8 +124,8 @@ Error WriteSheet(const Sheet& sheet, const std::string& path, OutputFile* file) 
   const int panel_height = std::max(1, static_cast<int>(std::lround(input.height * scale)));
   const int column = std::max(panel_width, kMinColumn);
 
-  // The detail shows about 8 cells, at least 40 pixels, across; a picture drawn nearly as large already needs none.
-  const int across = std::max(40, 8 * std::max(sheet.cell_width, sheet.cell_height));
+  // The detail shows about 8 cells, at least 64 pixels, across; a picture drawn nearly as large already needs none.
+  const int across = std::max(64, 8 * std::max(sheet.cell_width, sheet.cell_height));
   const int zoom = column / std::min(across, column);
   const bool has_detail = zoom >= 2 * scale;
   Rectangle detail{0, 0, 0, 0};
@@ -140,6 +155,7 @@ Error WriteSheet(const Sheet& sheet, const std::string& path, OutputFile* file) 
     cairo_surface_t* const surface = MakeSurface(panel.image);
     if (status == CAIRO_STATUS_SUCCESS) status = cairo_surface_status(surface);
     DrawPart(cairo, surface, {0, 0, input.width, input.height}, left, top, scale);
+    DrawOutlines(cairo, panel, {0, 0, input.width, input.height}, left, top, scale);
     if (has_detail) {
       // A frame on the whole picture shows where the detail is from.
       cairo_rectangle(cairo, left + detail.x * scale, top + detail.y * scale, detail.width * scale,
@@ -151,7 +167,10 @@ Error WriteSheet(const Sheet& sheet, const std::string& path, OutputFile* file) 
       cairo_set_line_width(cairo, 2);
       cairo_stroke(cairo);
       DrawPart(cairo, surface, detail, left, detail_top, zoom);
+      DrawOutlines(cairo, panel, detail, left, detail_top, zoom);
       cairo_rectangle(cairo, left, detail_top, detail.width * zoom, detail.height * zoom);
+      cairo_set_source_rgb(cairo, 1, 0.85, 0.1);
+      cairo_set_line_width(cairo, 2);
       cairo_stroke(cairo);
     }
     cairo_surface_destroy(surface);

@@ -4,6 +4,7 @@
 #define PEAKPOOL_TOOLS_SHEET_H_
 
 #include <string>
+#include <vector>
 
 #include "tools/error.h"
 #include "tools/files.h"
@@ -16,6 +17,7 @@ struct Sheet {
   std::string title, subtitle;
   struct Panel {
     Image image;
+    std::vector<bool> outlined;  // pixels to frame where pixels are drawn large enough; empty: none
     std::string heading, caption;
   } panels[3];
   // Sides, in pixels, of the squares that one output pixel is drawn as; the detail shows several of them.

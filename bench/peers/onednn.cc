@@ -2,6 +2,7 @@
 // oneDNN (2.6 or 3), on memory in the row's own layout, with the implementation that it prefers there.
 #include <omp.h>
 
+#include <memory>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 
@@ -69,11 +70,12 @@ void* Prepare(const PeerTask& task, std::string* note) {
   }
   const dnnl::memory::desc x = Tensor(p, p.input), y = Tensor(p, p.output);
   const auto algorithm = dnnl::algorithm::pooling_max;
-  const auto kind = task.mode == Mode::kForward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
+  const auto kind =
+      task.mode == Mode::kForward ? dnnl::prop_kind::forward_inference : dnnl::prop_kind::forward_training;
   try {
 #if DNNL_VERSION_MAJOR >= 3
-    const dnnl::pooling_forward::primitive_desc forward(Engine(), kind, algorithm, x, y, stride, kernel, dilation, before,
-                                                        after);
+    const dnnl::pooling_forward::primitive_desc forward(Engine(), kind, algorithm, x, y, stride, kernel, dilation,
+                                                        before, after);
     using Forward = dnnl::pooling_forward;
     using Backward = dnnl::pooling_backward;
 #else
@@ -82,22 +84,25 @@ void* Prepare(const PeerTask& task, std::string* note) {
     using Forward = dnnl::pooling_v2_forward;
     using Backward = dnnl::pooling_v2_backward;
 #endif
-    Handle* handle = new Handle;
+    auto handle = std::make_unique<Handle>();
     handle->task = task;
     *note = forward.impl_info_str();
     handle->primitive = Forward(forward);
     handle->y = dnnl::memory(y, Engine());
-    handle->arguments = {{DNNL_ARG_SRC, dnnl::memory(x, Engine(), const_cast<void*>(task.x))}, {DNNL_ARG_DST, handle->y}};
-    if (task.mode == Mode::kForward) return handle;
+    handle->arguments = {{DNNL_ARG_SRC, dnnl::memory(x, Engine(), const_cast<void*>(task.x))},
+                         {DNNL_ARG_DST, handle->y}};
+    if (task.mode == Mode::kForward) return handle.release();
     handle->workspace = dnnl::memory(forward.workspace_desc(), Engine());
     handle->arguments.insert({DNNL_ARG_WORKSPACE, handle->workspace});
-    if (task.mode == Mode::kForwardIndices) return handle;
+    if (task.mode == Mode::kForwardIndices) return handle.release();
     handle->primitive.execute(Stream(), handle->arguments);
     Stream().wait();
 #if DNNL_VERSION_MAJOR >= 3
-    const Backward::primitive_desc backward(Engine(), algorithm, x, y, stride, kernel, dilation, before, after, forward);
+    const Backward::primitive_desc backward(Engine(), algorithm, x, y, stride, kernel, dilation, before, after,
+                                            forward);
 #else
-    const Backward::primitive_desc backward({algorithm, x, y, stride, kernel, dilation, before, after}, Engine(), forward);
+    const Backward::primitive_desc backward({algorithm, x, y, stride, kernel, dilation, before, after}, Engine(),
+                                            forward);
 #endif
     *note = backward.impl_info_str();
     handle->primitive = Backward(backward);
@@ -105,7 +110,7 @@ void* Prepare(const PeerTask& task, std::string* note) {
     handle->arguments = {{DNNL_ARG_DIFF_DST, dnnl::memory(y, Engine(), const_cast<void*>(task.dy))},
                          {DNNL_ARG_WORKSPACE, handle->workspace},
                          {DNNL_ARG_DIFF_SRC, handle->dx}};
-    return handle;
+    return handle.release();
   } catch (const dnnl::error& error) {
     *note = error.what();
     return nullptr;
@@ -114,7 +119,6 @@ void* Prepare(const PeerTask& task, std::string* note) {
 
 void Run(void* context) {
   Handle* handle = static_cast<Handle*>(context);
-  omp_set_num_threads(handle->task.threads);
   handle->primitive.execute(Stream(), handle->arguments);
   Stream().wait();
 }

@@ -26,8 +26,8 @@ struct PeerTask {
 struct Peer {
   const char* name;
   std::string (*version)();
-  // Prepares everything that a user would do once per network. Returns nullptr, with the reason in *note, where the peer
-  // cannot do the task; otherwise *note is the name of its implementation.
+  // Prepares everything that a user would do once per network. Returns nullptr, with the reason in *note, where the
+  // peer cannot do the task; otherwise *note is the name of its implementation.
   void* (*prepare)(const PeerTask& task, std::string* note);
   void (*run)(void* handle);
   // y, or dx for Mode::kBackward, dense in the problem's layout.

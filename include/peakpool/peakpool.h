@@ -203,6 +203,53 @@ PEAKPOOL_API peakpool_status peakpool_forward(const peakpool_plan* plan, const v
 PEAKPOOL_API peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, const void* index, void* dx,
                                                const peakpool_executor* executor);
 
+// The reverse of forward: x is zero except x[index[o]] = y[o], moved bit for bit, any type. Of several outputs that name one
+// position the last in row-major order wins, for any number of threads. A plane or tensor index may name any position of
+// its own (n, c) plane, a window index any in-range tap of its own window; the indices of empty windows are skipped.
+// Errors: as peakpool_backward, but no type is unsupported. Thread-safe for distinct x.
+PEAKPOOL_API peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const void* index, void* x,
+                                             const peakpool_executor* executor);
+
+// Rewrites a whole index tensor (y's shape and strides) from one format to another; the plan's own index format does not
+// matter. from and to must not overlap. Errors: INVALID_ARGUMENT, also for a format that cannot hold the range;
+// INVALID_INDEX for an index that is out of range or that the other format cannot express (no tap of its own window);
+// its place then holds -1. Thread-safe for distinct `to`.
+PEAKPOOL_API peakpool_status peakpool_convert_indices(const peakpool_plan* plan, peakpool_index_format from_format,
+                                                      const void* from, peakpool_index_format to_format, void* to,
+                                                      const peakpool_executor* executor);
+
+// Several stride-1 windows over one input in one call (spatial pyramid pooling), each level pooled from the one before, so
+// that kernels 5, 9, 13 cost three times kernel 5. Cascading one window k is the pyramid k, 2k-1, 3k-2, ... Values only.
+typedef struct peakpool_pyramid peakpool_pyramid;
+
+// kernels: `levels` (1 to 16) odd, ascending window sizes, the same on every axis, padded by (kernel - 1) / 2 so that each
+// level has the input's size; 1 copies the input. Of the problem only type, layout, rank, batch, channels, input, target,
+// algorithm and the strides are read; output_strides are those of y, a tensor of levels x channels channels in which level
+// i owns the channels [i * channels, (i + 1) * channels). Errors and ownership: as peakpool_plan_create.
+PEAKPOOL_API peakpool_status peakpool_pyramid_create(const peakpool_problem* problem, const int64_t* kernels,
+                                                     int32_t levels, peakpool_pyramid** pyramid);
+PEAKPOOL_API void peakpool_pyramid_destroy(peakpool_pyramid* pyramid);
+// Errors and thread-safety: as peakpool_forward.
+PEAKPOOL_API peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const void* x, void* y,
+                                                      const peakpool_executor* executor);
+
+// Row by row: input rows are pushed, output rows pulled as soon as they are complete, with memory for twice the window's
+// rows. 2-D. Results are bit-identical to the whole-tensor call.
+typedef struct peakpool_stream peakpool_stream;
+
+// Errors and ownership: as peakpool_plan_create; UNSUPPORTED for a rank other than 2. A stream belongs to one thread.
+PEAKPOOL_API peakpool_status peakpool_stream_create(const peakpool_problem* problem, peakpool_stream** stream);
+PEAKPOOL_API void peakpool_stream_destroy(peakpool_stream* stream);
+// 1 while an output row is ready to be pulled, else 0.
+PEAKPOOL_API int peakpool_stream_ready(const peakpool_stream* stream);
+// The next input row: element (n, c, w) at row[n * batch + c * channel + w * spatial[1]] of the input strides, copied.
+// Errors: INVALID_ARGUMENT where a ready row must be pulled first, or all rows have been pushed.
+PEAKPOOL_API peakpool_status peakpool_stream_push(peakpool_stream* stream, const void* row);
+// The next output row, and its indices unless null, by the output strides in the same way. Errors: INVALID_ARGUMENT where
+// none is ready.
+PEAKPOOL_API peakpool_status peakpool_stream_pull(peakpool_stream* stream, void* row, void* index,
+                                                  const peakpool_executor* executor);
+
 // Runs everything on the calling thread.
 PEAKPOOL_API const peakpool_executor* peakpool_serial_executor(void);
 // oneTBB in the caller's current arena, or the serial executor where peakpool was built without oneTBB.

@@ -59,7 +59,7 @@ class Plan {
   int64_t input_elements() const { return Elements(problem().input); }
   int64_t output_elements() const { return Elements(problem().output); }
 
-  // As peakpool_forward() and peakpool_backward().
+  // As the functions of the same names in peakpool.h.
   peakpool_status forward(const void* x, void* y, void* index = nullptr,
                           const peakpool_executor* executor = nullptr) const {
     return peakpool_forward(plan_, x, y, index, executor);
@@ -67,6 +67,13 @@ class Plan {
   peakpool_status backward(const void* dy, const void* index, void* dx,
                            const peakpool_executor* executor = nullptr) const {
     return peakpool_backward(plan_, dy, index, dx, executor);
+  }
+  peakpool_status unpool(const void* y, const void* index, void* x, const peakpool_executor* executor = nullptr) const {
+    return peakpool_unpool(plan_, y, index, x, executor);
+  }
+  peakpool_status convert_indices(peakpool_index_format from_format, const void* from, peakpool_index_format to_format,
+                                  void* to, const peakpool_executor* executor = nullptr) const {
+    return peakpool_convert_indices(plan_, from_format, from, to_format, to, executor);
   }
 
  private:

@@ -39,15 +39,14 @@ class TbbExecutor {
  private:
   static void ParallelFor(void* context, int64_t count, void (*task)(void* task_context, int64_t i),
                           void* task_context) {
-    static_cast<tbb::task_arena*>(context)->execute(
-        [=] {
-          tbb::parallel_for(
-              tbb::blocked_range<int64_t>(0, count, 1),
-              [=](const tbb::blocked_range<int64_t>& range) {
-                for (int64_t i = range.begin(); i < range.end(); ++i) task(task_context, i);
-              },
-              tbb::static_partitioner());
-        });
+    static_cast<tbb::task_arena*>(context)->execute([=] {
+      tbb::parallel_for(
+          tbb::blocked_range<int64_t>(0, count, 1),
+          [=](const tbb::blocked_range<int64_t>& range) {
+            for (int64_t i = range.begin(); i < range.end(); ++i) task(task_context, i);
+          },
+          tbb::static_partitioner());
+    });
   }
 
   peakpool_executor executor_;

@@ -7,7 +7,14 @@
 #define PEAKPOOL_SRC_KERNELS_COMPAT_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/highway.h"
+
+#ifndef PEAKPOOL_TARGET_HAS_VECTORS
+// The baselines without vectors get no kernels: plans fall back to the reference there, which is no slower.
+#define PEAKPOOL_TARGET_HAS_VECTORS (HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128)
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -95,8 +102,7 @@ HWY_INLINE V SlideUp1(D d, V prev, V cur) {
     using V8 = decltype(cur8);
     if constexpr (kSize == 4) return hn::BitCast(d, V8{_mm512_alignr_epi32(cur8.raw, prev8.raw, 15)});
     if constexpr (kSize == 8) return hn::BitCast(d, V8{_mm512_alignr_epi64(cur8.raw, prev8.raw, 7)});
-    return hn::BitCast(
-        d, V8{_mm512_alignr_epi8(cur8.raw, _mm512_alignr_epi64(cur8.raw, prev8.raw, 6), 16 - kSize)});
+    return hn::BitCast(d, V8{_mm512_alignr_epi8(cur8.raw, _mm512_alignr_epi64(cur8.raw, prev8.raw, 6), 16 - kSize)});
   }
 #endif
 #if HWY_TARGET <= HWY_AVX2
@@ -106,6 +112,161 @@ HWY_INLINE V SlideUp1(D d, V prev, V cur) {
   }
 #endif
   if constexpr (sizeof(V) == 16) return hn::BitCast(d, hn::CombineShiftRightBytes<16 - kSize>(d8, cur8, prev8));
+#endif
+}
+
+// Every second lane of the 2N consecutive ones in lo and hi. One lane per vector: lo is the even one.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V EvenLanes(D d, V lo, V hi) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(hi);
+  return lo;
+#else
+  return hn::ConcatEven(d, hi, lo);
+#endif
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V OddLanes(D d, V lo, V hi) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(lo);
+  return hi;
+#else
+  return hn::ConcatOdd(d, hi, lo);
+#endif
+}
+
+// Whether LookupLanes and LookupTwo exist for lanes of this size, in full vectors.
+template <class T>
+constexpr bool kHasLookup = sizeof(T) >= 4 || (HWY_TARGET <= HWY_AVX3 && sizeof(T) == 2);
+
+// Lane i is v[index[i]], 0 <= index < N. Highway 1.0.3 has no 16-bit form.
+template <class D, class VI, class V = hn::Vec<D>>
+HWY_INLINE V LookupLanes(D d, V v, VI index) {
+#if HWY_TARGET <= HWY_AVX3
+  if constexpr (sizeof(hn::TFromD<D>) == 2 && sizeof(V) == 64) {
+    const hn::RebindToSigned<D> di;
+    return hn::BitCast(d, VI{_mm512_permutexvar_epi16(index.raw, hn::BitCast(di, v).raw)});
+  }
+#endif
+  if constexpr (sizeof(hn::TFromD<D>) >= 4) return hn::TableLookupLanes(v, hn::IndicesFromVec(d, index));
+  return v;
+}
+
+// Lane i is the lane index[i] of the 2N lanes of a and b.
+template <class D, class VI, class V = hn::Vec<D>>
+HWY_INLINE V LookupTwo(D d, V a, V b, VI index) {
+  const hn::RebindToSigned<D> di;
+#if HWY_TARGET <= HWY_AVX3
+  if constexpr (sizeof(V) == 64) {
+    const VI ia = hn::BitCast(di, a), ib = hn::BitCast(di, b);
+    if constexpr (sizeof(hn::TFromD<D>) == 2) {
+      return hn::BitCast(d, VI{_mm512_permutex2var_epi16(ia.raw, index.raw, ib.raw)});
+    } else if constexpr (sizeof(hn::TFromD<D>) == 4) {
+      return hn::BitCast(d, VI{_mm512_permutex2var_epi32(ia.raw, index.raw, ib.raw)});
+    } else {
+      return hn::BitCast(d, VI{_mm512_permutex2var_epi64(ia.raw, index.raw, ib.raw)});
+    }
+  }
+#endif
+  using TI = hn::TFromD<hn::RebindToSigned<D>>;
+  const VI n = hn::Set(di, static_cast<TI>(hn::Lanes(d)));
+  const auto from_a = hn::Lt(index, n);
+  const VI within = hn::Sub(index, hn::IfThenZeroElse(from_a, n));
+  return hn::IfThenElse(hn::RebindMask(d, from_a), LookupLanes(d, a, within), LookupLanes(d, b, within));
+}
+
+// Stores even[0], odd[0], even[1], odd[1] and so on. AVX-512: two-source permutes; Highway 1.0.3 interleaves within
+// 128-bit blocks and then transposes those.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StorePairs(D d, V even, V odd, hn::TFromD<D>* HWY_RESTRICT to) {
+#if HWY_TARGET <= HWY_AVX3
+  constexpr int kSize = sizeof(hn::TFromD<D>);
+  if constexpr (sizeof(V) == 64 && kSize == 4) {
+    const __m512i lower = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i upper = _mm512_add_epi32(lower, _mm512_set1_epi32(8));
+    _mm512_storeu_ps(to, _mm512_permutex2var_ps(even.raw, lower, odd.raw));
+    _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(even.raw, upper, odd.raw));
+    return;
+  } else if constexpr (sizeof(V) == 32 && kSize == 4) {
+    const __m512i order = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    _mm512_storeu_ps(to,
+                     _mm512_permutex2var_ps(_mm512_castps256_ps512(even.raw), order, _mm512_castps256_ps512(odd.raw)));
+    return;
+  } else if constexpr (sizeof(V) == 64 && kSize == 8) {
+    const __m512i lower = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0),
+                  upper = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
+    _mm512_storeu_pd(to, _mm512_permutex2var_pd(even.raw, lower, odd.raw));
+    _mm512_storeu_pd(to + 8, _mm512_permutex2var_pd(even.raw, upper, odd.raw));
+    return;
+  }
+#endif
+  hn::StoreInterleaved2(even, odd, d, to);
+}
+
+// Lanes of signed integers, each within [0, 127], to one byte each.
+template <class DI, class VI = hn::Vec<DI>>
+HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
+  const hn::Rebind<uint8_t, DI> d8;
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(di), static_cast<void>(d8);
+  *to = static_cast<uint8_t>(hn::GetLane(v));
+#elif HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  // One truncation, where Highway's saturating DemoteTo takes five operations.
+  using VI512 = hn::Vec<hn::ScalableTag<hn::TFromD<DI>>>;
+  if constexpr (sizeof(hn::TFromD<DI>) == 1) {
+    hn::StoreU(hn::BitCast(d8, v), d8, to);
+  } else if constexpr (!std::is_same<VI, VI512>::value && sizeof(hn::TFromD<DI>) == 8) {
+    hn::StoreU(hn::TruncateTo(d8, hn::BitCast(hn::RebindToUnsigned<DI>(), v)), d8, to);
+  } else if constexpr (!std::is_same<VI, VI512>::value) {
+    hn::StoreU(hn::DemoteTo(d8, v), d8, to);
+  } else if constexpr (sizeof(hn::TFromD<DI>) == 2) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi16_epi8(v.raw));
+  } else if constexpr (sizeof(hn::TFromD<DI>) == 4) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(v.raw));
+  } else {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm512_cvtepi64_epi8(v.raw));
+  }
+#else
+  if constexpr (sizeof(hn::TFromD<DI>) == 1) {
+    hn::StoreU(hn::BitCast(d8, v), d8, to);
+  } else if constexpr (sizeof(hn::TFromD<DI>) == 8) {
+    const hn::Repartition<int32_t, DI> d32;
+    const hn::Half<decltype(d32)> dh;
+    const auto v32 = hn::BitCast(d32, v);
+    hn::StoreU(hn::DemoteTo(d8, hn::LowerHalf(dh, hn::ConcatEven(d32, v32, v32))), d8, to);
+  } else {
+    static_cast<void>(di);
+    hn::StoreU(hn::DemoteTo(d8, v), d8, to);
+  }
+#endif
+}
+
+// Window taps for as many lanes as d has, to be compared with TapIs. AVX3 compares bytes, whose mask fits any lane
+// size; elsewhere the taps are widened once.
+template <class D>
+HWY_INLINE auto LoadTaps(D /*d*/, const uint8_t* HWY_RESTRICT p) {
+  const hn::Rebind<uint8_t, D> d8;
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  return hn::LoadU(d8, p);
+#else
+  const hn::Rebind<int32_t, D> d32;
+  if constexpr (sizeof(hn::TFromD<D>) == 8) {
+    return hn::PromoteTo(hn::RebindToSigned<D>(), hn::PromoteTo(d32, hn::LoadU(d8, p)));
+  } else {
+    return hn::PromoteTo(d32, hn::LoadU(d8, p));
+  }
+#endif
+}
+
+template <class D, class Taps>
+HWY_INLINE hn::Mask<D> TapIs(D d, Taps taps, int tap) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  static_cast<void>(d);
+  const auto equal = hn::Eq(taps, hn::Set(hn::Rebind<uint8_t, D>(), static_cast<uint8_t>(tap)));
+  return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(equal.raw)};
+#else
+  const hn::RebindToSigned<D> di;
+  return hn::RebindMask(d, hn::Eq(taps, hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(tap))));
 #endif
 }
 

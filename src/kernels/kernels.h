@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "src/element.h"
 #include "src/geometry.h"
 
 namespace peakpool {
@@ -47,23 +48,26 @@ struct BackwardCall {
 };
 using BackwardKernel = void (*)(const BackwardCall&);
 
-// Every pointer is set; which geometries each accepts is stated in choose.cc and at the kernel.
+// Which geometries each accepts is stated in choose.cc and at the kernel. A null pointer: this element type does
+// without.
 struct Kernels {
   int64_t target;  // the Highway target these were compiled for
   size_t lanes;    // elements per vector
-  // Windows of 2x2 and 3x3 (see window-inl.h and row-inl.h) fused over both axes, with or without indices.
+  // Windows of 2x2 and 3x3 fused over both axes (window_channels_*-inl.h).
   ForwardKernel window_channels_first;
   ForwardKernel window_channels_last;
   // Any geometry: one axis after the other through scratch (separable-inl.h).
   ForwardKernel separable;
-  // Floating-point types only, null otherwise.
+  // The gradients of those windows from window-u8 indices (gather_channels_*-inl.h).
   BackwardKernel gather_channels_first;
   BackwardKernel gather_channels_last;
 };
 
-// The kernels of each type for the best of `targets` (a mask of HWY_* bits) that is compiled in, else of the baseline;
-// null if there is neither.
-const Kernels* F32Kernels(int64_t targets);
+// The kernels of each type for the best of `targets` (a mask of HWY_* bits) that is compiled in, null if none is:
+// F32Kernels(targets) and so on.
+#define PEAKPOOL_DECLARE_KERNELS(Name, Element) const Kernels* Name##Kernels(int64_t targets);
+PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_DECLARE_KERNELS)
+#undef PEAKPOOL_DECLARE_KERNELS
 
 }  // namespace peakpool
 

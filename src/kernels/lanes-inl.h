@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How an element type is compared in vector lanes. Two policies with one interface:
 // - NativeLanes: the type's own lanes and its hardware maximum; for floats, NaN must be noted and the work redone.
-// - KeyLanes: signed integers in the element's order, exact for everything. For floats -0 and +0 map to the same key and
+// - KeyLanes: signed integers in the element's order, exact for everything. For floats -0 and +0 map to the same key
+// and
 //   every NaN to the greatest, so ordinary integer comparison is the contract's order.
 #if defined(PEAKPOOL_SRC_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
@@ -119,7 +120,8 @@ struct NativeLanes {
   template <class D>
   static HWY_INLINE hn::Vec<D> Finish(D d, hn::Vec<D> v) {
     if constexpr (kTracksNan) {
-      return hn::Add(v, hn::Zero(d));  // -0 becomes +0
+      // -0 becomes +0. Multiply-add, because x86 adds and takes maxima on the same pipes.
+      return hn::MulAdd(v, hn::Set(d, T{1}), hn::Zero(d));
     } else {
       return v;
     }
@@ -134,6 +136,61 @@ struct NativeLanes {
 template <class T>
 using WindowLanes =
     std::conditional_t<std::is_same<T, F16>::value || std::is_same<T, BF16>::value, KeyLanes<T>, NativeLanes<T>>;
+
+// How backward sums: f32 and f64 in their own lanes, the 16-bit floats in f32 with one rounding (nearest, ties to even)
+// at the end. Highway's own conversions differ between targets, so these are integer arithmetic.
+template <class T>
+struct SumLanes {
+  using Element = T;
+  using Lane = std::conditional_t<sizeof(T) == 8, double, float>;
+
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
+    if constexpr (std::is_floating_point<T>::value) {
+      return hn::LoadU(d, p);
+    } else {
+      const hn::RebindToUnsigned<D> du;
+      const auto bits = hn::PromoteTo(du, hn::LoadU(hn::Rebind<uint16_t, D>(), reinterpret_cast<const uint16_t*>(p)));
+      if constexpr (std::is_same<T, BF16>::value) return hn::BitCast(d, hn::ShiftLeft<16>(bits));
+      const hn::RebindToSigned<D> di;
+      const auto magnitude = hn::And(hn::BitCast(di, bits), hn::Set(di, 0x7FFF));
+      const auto sign = hn::ShiftLeft<16>(hn::And(bits, hn::Set(du, 0x8000)));
+      const auto bias = hn::Set(di, (127 - 15) << 23);
+      auto wide = hn::Add(hn::ShiftLeft<13>(magnitude), bias);
+      wide = hn::IfThenElse(hn::Gt(magnitude, hn::Set(di, 0x7BFF)), hn::Add(wide, bias), wide);  // inf and NaN
+      const auto subnormal = hn::Mul(hn::ConvertTo(d, magnitude), hn::Set(d, 1.0f / (1 << 24)));
+      wide = hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 0x0400)), hn::BitCast(di, subnormal), wide);
+      return hn::BitCast(d, hn::Or(hn::BitCast(du, wide), sign));
+    }
+  }
+  template <class D>
+  static HWY_INLINE void Store(D d, hn::Vec<D> v, T* HWY_RESTRICT p) {
+    if constexpr (std::is_floating_point<T>::value) {
+      hn::StoreU(v, d, p);
+    } else {
+      const hn::RebindToSigned<D> di;
+      const auto bits = hn::BitCast(di, v);
+      const auto magnitude = hn::And(bits, hn::Set(di, 0x7FFFFFFF));
+      const auto sign = hn::And(hn::ShiftRight<16>(bits), hn::Set(di, 0x8000));
+      constexpr int kDropped = std::is_same<T, BF16>::value ? 16 : 13;
+      const auto even = hn::And(hn::ShiftRight<kDropped>(magnitude), hn::Set(di, 1));
+      auto half = hn::Add(hn::Add(magnitude, even), hn::Set(di, (1 << (kDropped - 1)) - 1));
+      if constexpr (std::is_same<T, F16>::value) half = hn::Sub(half, hn::Set(di, (127 - 15) << 23));
+      half = hn::ShiftRight<kDropped>(half);
+      if constexpr (std::is_same<T, F16>::value) {
+        half = hn::Min(half, hn::Set(di, FloatBits<T>::kInf));
+        // Subnormal: adding 0.5 leaves units of 2^-24 in the low mantissa bits, rounded to nearest even.
+        const auto shifted = hn::BitCast(di, hn::Add(hn::BitCast(d, magnitude), hn::Set(d, 0.5f)));
+        half =
+            hn::IfThenElse(hn::Lt(magnitude, hn::Set(di, 0x38800000)), hn::Sub(shifted, hn::Set(di, 0x3F000000)), half);
+      }
+      half = hn::IfThenElse(hn::Gt(magnitude, hn::Set(di, 0x7F800000)), hn::Set(di, FloatBits<T>::kNan),
+                            hn::Or(half, sign));
+      hn::StoreU(hn::DemoteTo(hn::Rebind<uint16_t, D>(), half), hn::Rebind<uint16_t, D>(),
+                 reinterpret_cast<uint16_t*>(p));
+    }
+  }
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace peakpool

@@ -38,16 +38,26 @@ HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
 
+// Which element types have kernels of their own for small windows; the others take the separable kernel and the
+// scatter.
+template <class T>
+constexpr bool kHasWindowKernels = std::is_same<T, float>::value;
+
 template <class T>
 Kernels MakeKernels() {
   Kernels k = {};
   k.target = HWY_TARGET;
-  k.lanes = hn::Lanes(hn::ScalableTag<T>());
-  k.window_channels_first = &WindowChannelsFirst<T>;
-  k.window_channels_last = &WindowChannelsLast<T>;
+  // All element types use lanes of their own width.
+  k.lanes = hn::Lanes(hn::ScalableTag<typename KeyLanes<T>::Lane>());
   k.separable = &Separable<T>;
-  k.gather_channels_first = &GatherChannelsFirst<T>;
-  k.gather_channels_last = &GatherChannelsLast<T>;
+  if constexpr (kHasWindowKernels<T>) {
+    k.window_channels_first = &WindowChannelsFirst<T>;
+    k.window_channels_last = &WindowChannelsLast<T>;
+    if constexpr (kIsFloatElement<T>) {
+      k.gather_channels_first = &GatherChannelsFirst<T>;
+      k.gather_channels_last = &GatherChannelsLast<T>;
+    }
+  }
   return k;
 }
 

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a caller's index means, one at a time: for unpooling and for conversions between formats.
+#ifndef PEAKPOOL_SRC_INDEX_READER_H_
+#define PEAKPOOL_SRC_INDEX_READER_H_
+
+#include <cstdint>
+#include <type_traits>
+
+#include "peakpool/peakpool.h"
+#include "src/geometry.h"
+
+namespace peakpool {
+
+// Calls visit(Index{}) with the C++ type of a peakpool_index_format: unsigned for taps, signed for positions.
+template <class Visit>
+auto VisitIndexType(int32_t index_format, Visit visit) {
+  switch (index_format) {
+    case PEAKPOOL_INDEX_WINDOW_U8: return visit(uint8_t{});
+    case PEAKPOOL_INDEX_WINDOW_U16: return visit(uint16_t{});
+    case PEAKPOOL_INDEX_WINDOW_U32: return visit(uint32_t{});
+    case PEAKPOOL_INDEX_PLANE_I32: return visit(int32_t{});
+    default: return visit(int64_t{});
+  }
+}
+
+// An output, and what its index is relative to.
+struct OutputPosition {
+  int64_t n, c, o[3];
+};
+
+// Reads untrusted indices of any format. Divisions are 64-bit and plain; PositionDecoder in backward_scatter.h is the
+// fast one for whole runs of outputs that point into their own windows.
+class IndexReader {
+ public:
+  enum Result { kPosition, kEmpty, kInvalid };
+
+  IndexReader(const Geometry& geometry, int32_t index_format, bool has_empty_window)
+      : g_(geometry),
+        format_(index_format),
+        has_empty_window_(has_empty_window),
+        plane_(g_.axis[0].input * g_.axis[1].input * g_.axis[2].input) {}
+
+  // The spatial position that the index of `output` names. A plane or tensor index may name any position of its own
+  // plane, a window index any in-range tap of its window; -1 marks an empty window.
+  template <class Index>
+  Result Read(Index index, const OutputPosition& output, int64_t (&at)[3]) const {
+    if (index == static_cast<Index>(-1) && has_empty_window_ && IsEmptyWindow(output)) return kEmpty;
+    if constexpr (std::is_signed<Index>::value) {
+      int64_t position = index;
+      if (format_ >= PEAKPOOL_INDEX_TENSOR_I64) {
+        const int64_t base = (output.n * g_.channels + output.c) * plane_;
+        if (position < base) return kInvalid;
+        position -= base;
+      }
+      if (position < 0 || position >= plane_) return kInvalid;
+      const bool column_major = format_ == PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64;
+      const int fast = column_major ? 0 : 2, slow = column_major ? 2 : 0;
+      const int64_t rest = position / g_.axis[fast].input;
+      at[fast] = position - rest * g_.axis[fast].input;
+      at[slow] = rest / g_.axis[1].input;
+      at[1] = rest - at[slow] * g_.axis[1].input;
+    } else {
+      int64_t rest = index;
+      for (int a = 2; a >= 0; --a) {
+        const Axis& axis = g_.axis[a];
+        at[a] = axis.Begin(output.o[a]) + rest % axis.kernel * axis.dilation;
+        rest /= axis.kernel;
+        if (at[a] < 0 || at[a] >= axis.input) return kInvalid;
+      }
+      if (rest != 0) return kInvalid;
+    }
+    return kPosition;
+  }
+
+ private:
+  bool IsEmptyWindow(const OutputPosition& output) const {
+    for (int a = 0; a < 3; ++a) {
+      if (g_.axis[a].FirstTap(output.o[a]) >= g_.axis[a].TapEnd(output.o[a])) return true;
+    }
+    return false;
+  }
+
+  const Geometry& g_;
+  int32_t format_;
+  bool has_empty_window_;
+  int64_t plane_;
+};
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_INDEX_READER_H_

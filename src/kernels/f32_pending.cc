@@ -1,2 +1,0 @@
-#include "src/kernels/kernels.h"
-namespace peakpool { const Kernels* F32Kernels(int64_t) { return nullptr; } }

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// Backward of small windows over channels-last tensors as a gather: each pixel of dx sums the dy of the windows that
+// name it. No zeroing pass and no scatter, and the order of summation is the serial one: ascending output position.
+//
+// Accepts channels-last geometries with u8 taps, depth kernel 1, dilation 1, and kernels of at most 3 on height and
+// width; strides and padding are free. Fused are (kernel, stride) equal on height and width out of (2,2), (3,2), (3,1),
+// (2,1): 2x2 blocks of pixels that share their windows. Elsewhere each pixel gathers by itself.
+#if defined(PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
+#endif
+
+#include <cstring>
+
+#include "hwy/highway.h"
+#include "src/kernels/compat-inl.h"
+#include "src/kernels/kernels.h"
+#include "src/kernels/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+namespace channels_last {
+
+// The tensors of one (batch, depth) plane.
+template <class T>
+struct GatherPlane {
+  const Geometry& geometry;
+  const T* dy;
+  const uint8_t* taps;
+  T* dx;
+  const Strides& tap_strides;
+  bool accumulate;
+};
+
+// The windows that cover position i of an axis, ascending: [first, first + count), and i's tap number in the first.
+struct Cover {
+  int64_t first;
+  int count, tap;
+
+  Cover(const Axis& axis, int64_t i) {
+    const int64_t at = i + axis.pad_before;
+    const int64_t last = HWY_MIN(at / axis.stride, axis.output - 1);
+    first = at < axis.kernel ? 0 : (at - axis.kernel) / axis.stride + 1;
+    count = static_cast<int>(HWY_MAX(int64_t{0}, last - first + 1));
+    tap = static_cast<int>(at - first * axis.stride);
+  }
+};
+
+template <class D, class V, class Taps>
+HWY_INLINE void AddWhere(D d, Taps taps, int tap, V g, V& sum) {
+  sum = hn::IfThenElse(TapIs(d, taps, tap), hn::Add(sum, g), sum);  // one masked add
+}
+
+// Stores sums for channels from `at` on, of which those below c are done: when accumulating they must not change again.
+template <class L, class D, class V, class T = typename L::Element>
+HWY_INLINE void StoreSum(D d, V sum, bool redone, int64_t done, T* HWY_RESTRICT dx) {
+  if (HWY_UNLIKELY(redone)) sum = hn::IfThenElse(hn::FirstN(d, static_cast<size_t>(done)), L::Load(d, dx), sum);
+  L::Store(d, sum, dx);
+}
+
+// `channels` elements of dx from pixel w.first's windows on.
+template <class L, class D, class T = typename L::Element>
+HWY_INLINE void SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const Cover& w, int64_t channels,
+                         T* HWY_RESTRICT dx) {
+  const Geometry& g = plane.geometry;
+  const int kernel = static_cast<int>(g.axis[kWidth].kernel);
+  const int stride_h = static_cast<int>(g.axis[kHeight].stride), stride_w = static_cast<int>(g.axis[kWidth].stride);
+  const int64_t dy_pitch_h = g.output.axis[kHeight], dy_pitch_w = g.output.axis[kWidth];
+  const int64_t tap_pitch_h = plane.tap_strides.axis[kHeight], tap_pitch_w = plane.tap_strides.axis[kWidth];
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const T* HWY_RESTRICT dy = plane.dy + h.first * dy_pitch_h + w.first * dy_pitch_w;
+  const uint8_t* HWY_RESTRICT taps = plane.taps + h.first * tap_pitch_h + w.first * tap_pitch_w;
+  for (int64_t c = 0; c < channels; c += lanes) {
+    const int64_t at = HWY_MIN(c, channels - lanes);
+    auto sum = hn::Zero(d);
+    if (plane.accumulate) sum = L::Load(d, dx + at);
+    const T* dy_row = dy + at;
+    const uint8_t* tap_row = taps + at;
+    int row_tap = h.tap * kernel + w.tap;
+    for (int r = 0; r < h.count; ++r, dy_row += dy_pitch_h, tap_row += tap_pitch_h, row_tap -= stride_h * kernel) {
+      const T* p = dy_row;
+      const uint8_t* t = tap_row;
+      int tap = row_tap;
+      for (int q = 0; q < w.count; ++q, p += dy_pitch_w, t += tap_pitch_w, tap -= stride_w) {
+        AddWhere(d, LoadTaps(d, t), tap, L::Load(d, p), sum);
+      }
+    }
+    StoreSum<L>(d, sum, plane.accumulate && at != c, c - at, dx + at);
+  }
+}
+
+// One input line, each pixel by itself.
+template <class L, class T = typename L::Element>
+HWY_NOINLINE void SumPixels(const GatherPlane<T>& plane, const Cover& h, T* HWY_RESTRICT line) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const hn::CappedTag<typename L::Lane, 16 / sizeof(typename L::Lane)> d128;
+  const hn::CappedTag<typename L::Lane, 1> d1;
+  const Geometry& g = plane.geometry;
+  const Axis& width = g.axis[kWidth];
+  const int64_t channels = g.channels, lanes = static_cast<int64_t>(hn::Lanes(d));
+  const bool dense = g.input.axis[kWidth] == channels && g.output.axis[kWidth] == channels &&
+                     plane.tap_strides.axis[kWidth] == channels;
+  for (int64_t i = 0; i < width.input;) {
+    const Cover w(width, i);
+    int64_t pixels = 1, run = channels;
+    if (dense && width.stride == 1 && w.count == width.kernel) {
+      // With stride 1, neighbouring pixels that all their windows cover form one long run whatever the channels.
+      pixels = width.output - (w.first + w.count) + 1;
+      run = pixels * channels;
+    } else if (dense && channels < lanes && !plane.accumulate) {
+      // Few channels: a whole vector spills into the next pixels of dx, which overwrite it.
+      const int64_t readable = (width.output - (w.first + HWY_MAX(w.count, 1) - 1)) * channels;
+      if (HWY_MIN(readable, (width.input - i) * channels) >= lanes) run = lanes;
+    }
+    T* dx = line + i * g.input.axis[kWidth];
+    if (run >= lanes) {
+      SumPixel<L>(d, plane, h, w, run, dx);
+    } else if (run >= static_cast<int64_t>(hn::Lanes(d128))) {
+      SumPixel<L>(d128, plane, h, w, run, dx);
+    } else {
+      SumPixel<L>(d1, plane, h, w, run, dx);
+    }
+    i += pixels;
+  }
+}
+
+// A 2x2 block of pixels that begins where a window begins (or, with stride 1, anywhere) lies in a square of windows,
+// kSide to a side; kTap is the first pixel's tap number, along either axis, in the first of them.
+template <int kKernel, int kStride>
+struct BlockCover {
+  static constexpr int kSide = kStride == 1 ? kKernel + 1 : kKernel - 1;
+  static constexpr int kTap = kKernel - 1 - (kStride == 2 && kKernel == 2);
+};
+
+// Adds window (kRow, kColumn) of the square to each pixel of the block that it covers.
+template <class L, int kKernel, int kStride, int kRow, int kColumn, class D, class V = hn::Vec<D>,
+          class T = typename L::Element>
+HWY_INLINE void AddWindow(D d, const T* const* dy, const uint8_t* const* taps, int64_t at, V& s00, V& s01, V& s10,
+                          V& s11) {
+  using Block = BlockCover<kKernel, kStride>;
+  constexpr int kh = Block::kTap - kRow * kStride, kw = Block::kTap - kColumn * kStride;
+  if constexpr (kRow < Block::kSide && kColumn < Block::kSide) {
+    constexpr bool kTop = 0 <= kh && kh < kKernel, kBottom = 0 <= kh + 1 && kh + 1 < kKernel;
+    constexpr bool kLeft = 0 <= kw && kw < kKernel, kRight = 0 <= kw + 1 && kw + 1 < kKernel;
+    const V g = L::Load(d, dy[kRow * Block::kSide + kColumn] + at);
+    const auto tap = LoadTaps(d, taps[kRow * Block::kSide + kColumn] + at);
+    if constexpr (kTop && kLeft) AddWhere(d, tap, kh * kKernel + kw, g, s00);
+    if constexpr (kTop && kRight) AddWhere(d, tap, kh * kKernel + kw + 1, g, s01);
+    if constexpr (kBottom && kLeft) AddWhere(d, tap, (kh + 1) * kKernel + kw, g, s10);
+    if constexpr (kBottom && kRight) AddWhere(d, tap, (kh + 1) * kKernel + kw + 1, g, s11);
+  }
+}
+
+// Input lines h and h + 1, those of them that `top` and `bottom` ask for, in blocks of 2x2 pixels with channels
+// innermost. What a block lacks at the tensor's edges is made up: a missing window has taps that match nothing (`none`,
+// for all channels), a missing pixel is summed into `spare`.
+template <class L, int kKernel, int kStride, class T = typename L::Element>
+HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, bool bottom, const uint8_t* none,
+                              T* spare) {
+  constexpr int kSide = BlockCover<kKernel, kStride>::kSide;
+  const hn::ScalableTag<typename L::Lane> d;
+  const Geometry& g = plane.geometry;
+  const Axis& height = g.axis[kHeight];
+  const Axis& width = g.axis[kWidth];
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), channels = g.channels;
+  const bool accumulate = plane.accumulate;
+  const int64_t row = (h + height.pad_before) / kStride - (kSide - 1) + (kStride == 1);
+  for (int64_t i = kStride == 2 ? -(width.pad_before % 2) : 0; i < width.input; i += 2) {
+    const int64_t column = (i + width.pad_before) / kStride - (kSide - 1) + (kStride == 1);
+    const T* dy[kSide * kSide];
+    const uint8_t* taps[kSide * kSide];
+    for (int r = 0; r < kSide; ++r) {
+      for (int q = 0; q < kSide; ++q) {
+        const int64_t oh = row + r, ow = column + q;
+        const bool exists = oh >= 0 && oh < height.output && ow >= 0 && ow < width.output;
+        dy[r * kSide + q] = plane.dy + (exists ? oh * g.output.axis[kHeight] + ow * g.output.axis[kWidth] : 0);
+        taps[r * kSide + q] =
+            exists ? plane.taps + oh * plane.tap_strides.axis[kHeight] + ow * plane.tap_strides.axis[kWidth] : none;
+      }
+    }
+    const bool left = i >= 0, right = i + 1 < width.input;
+    const int64_t pixel = h * g.input.axis[kHeight] + i * g.input.axis[kWidth];
+    T* dx00 = top && left ? plane.dx + pixel : spare;
+    T* dx01 = top && right ? plane.dx + pixel + g.input.axis[kWidth] : spare;
+    T* dx10 = bottom && left ? plane.dx + pixel + g.input.axis[kHeight] : spare;
+    T* dx11 = bottom && right ? plane.dx + pixel + g.input.axis[kHeight] + g.input.axis[kWidth] : spare;
+    for (int64_t c = 0; c < channels; c += lanes) {
+      const int64_t at = HWY_MIN(c, channels - lanes);
+      auto s00 = hn::Zero(d), s01 = s00, s10 = s00, s11 = s00;
+      if (accumulate) {
+        s00 = L::Load(d, dx00 + at);
+        s01 = L::Load(d, dx01 + at);
+        s10 = L::Load(d, dx10 + at);
+        s11 = L::Load(d, dx11 + at);
+      }
+      AddWindow<L, kKernel, kStride, 0, 0>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 1>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 2>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 3>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 0>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 1>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 2>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 3>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 0>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 1>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 2>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 3>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 0>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 1>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 2>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 3>(d, dy, taps, at, s00, s01, s10, s11);
+      const bool redone = accumulate && at != c;
+      StoreSum<L>(d, s00, redone, c - at, dx00 + at);
+      StoreSum<L>(d, s01, redone, c - at, dx01 + at);
+      StoreSum<L>(d, s10, redone, c - at, dx10 + at);
+      StoreSum<L>(d, s11, redone, c - at, dx11 + at);
+    }
+  }
+}
+
+}  // namespace channels_last
+
+template <class T>
+void GatherChannelsLast(const BackwardCall& call) {
+  using L = SumLanes<T>;
+  const Geometry& g = *call.geometry;
+  const Axis& depth = g.axis[kDepth];
+  const Axis& height = g.axis[kHeight];
+  const Axis& width = g.axis[kWidth];
+  void (*pair)(const channels_last::GatherPlane<T>&, int64_t, bool, bool, const uint8_t*, T*) = nullptr;
+  uint8_t* none = static_cast<uint8_t*>(call.scratch);
+  const int64_t spare = (g.channels + 63) / 64 * 64;
+  if (height.kernel == width.kernel && height.stride == width.stride &&
+      g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>())) &&
+      static_cast<size_t>(spare) * (1 + sizeof(T)) <= kScratchBytes) {
+    if (height.kernel == 2 && height.stride == 2) pair = &channels_last::SumLinePair<L, 2, 2>;
+    if (height.kernel == 3 && height.stride == 2) pair = &channels_last::SumLinePair<L, 3, 2>;
+    if (height.kernel == 3 && height.stride == 1) pair = &channels_last::SumLinePair<L, 3, 1>;
+    if (height.kernel == 2 && height.stride == 1) pair = &channels_last::SumLinePair<L, 2, 1>;
+    std::memset(none, 0xFF, static_cast<size_t>(spare));
+    if (call.accumulate) std::memset(none + spare, 0, static_cast<size_t>(spare) * sizeof(T));
+  }
+  for (int64_t line = call.begin; line < call.end;) {
+    const int64_t h = line % height.input, id = line / height.input % depth.input,
+                  n = line / height.input / depth.input;
+    const channels_last::Cover d(depth, id);
+    const Strides& strides = call.taps.strides;
+    const channels_last::GatherPlane<T> plane = {
+        g,
+        static_cast<const T*>(call.dy) + n * g.output.batch + d.first * g.output.axis[kDepth],
+        static_cast<const uint8_t*>(call.taps.base) + n * strides.batch + d.first * strides.axis[kDepth] -
+            call.taps.origin,
+        static_cast<T*>(call.dx) + n * g.input.batch + id * g.input.axis[kDepth],
+        strides,
+        call.accumulate};
+    if (pair != nullptr && d.count != 0) {
+      // With stride 2 a block begins where a window begins.
+      const bool top = height.stride == 1 || (h + height.pad_before) % 2 == 0;
+      const int64_t first = top ? h : h - 1;
+      const bool bottom = !top || (h + 1 < height.input && line + 1 < call.end);
+      pair(plane, first, top, bottom, none, reinterpret_cast<T*>(none + spare));
+      line += top && bottom ? 2 : 1;
+    } else {
+      channels_last::Cover cover(height, h);
+      if (d.count == 0) cover.count = 0;
+      channels_last::SumPixels<L>(plane, cover, plane.dx + h * g.input.axis[kHeight]);
+      ++line;
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_

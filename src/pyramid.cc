@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/pyramid.h"
+
+#include <cinttypes>
+#include <new>
+
+#include "src/error.h"
+
+namespace peakpool {
+namespace {
+
+peakpool_status CheckKernels(const int64_t* kernels, int32_t levels) {
+  if (levels < 1 || levels > peakpool_pyramid::kMostLevels) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "levels = %d: must be 1 to %d", levels, peakpool_pyramid::kMostLevels);
+  }
+  for (int32_t i = 0; i < levels; ++i) {
+    if (kernels[i] < 1 || kernels[i] % 2 == 0) {
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "kernels[%d] = %" PRId64 ": must be odd and >= 1", i, kernels[i]);
+    }
+    if (i > 0 && kernels[i] <= kernels[i - 1]) {
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "kernels[%d] = %" PRId64 ": must be larger than kernels[%d] = %" PRId64, i,
+                  kernels[i], i - 1, kernels[i - 1]);
+    }
+  }
+  return PEAKPOOL_OK;
+}
+
+// y's strides: as given, or those of a dense tensor of levels x channels channels.
+void ResolveOutputStrides(const peakpool_problem& p, int32_t levels, peakpool_strides* strides) {
+  bool given = strides->batch != 0 || strides->channel != 0;
+  for (int a = 0; a < p.rank; ++a) given |= strides->spatial[a] != 0;
+  if (given) return;
+  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  int64_t stride = last ? p.channels * levels : 1;
+  for (int a = p.rank - 1; a >= 0; --a) {
+    strides->spatial[a] = stride;
+    stride *= p.input[a];
+  }
+  strides->channel = last ? 1 : stride;
+  strides->batch = last ? stride : stride * p.channels * levels;
+}
+
+}  // namespace
+
+peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kernels, int32_t levels,
+                            peakpool_pyramid** result) {
+  if (peakpool_status s = CheckKernels(kernels, levels)) return s;
+  peakpool_problem level = problem;
+  if (level.rank < 1 || level.rank > PEAKPOOL_MAX_RANK) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", level.rank, PEAKPOOL_MAX_RANK);
+  }
+  level.rounding = PEAKPOOL_FLOOR;
+  level.index_format = PEAKPOOL_INDEX_NONE;
+  // First as one tensor with all channels, so that its sizes are known to fit and its strides not to alias.
+  int64_t all_channels;
+  for (int a = 0; a < level.rank; ++a) {
+    level.kernel[a] = level.stride[a] = level.dilation[a] = 1;
+    level.padding[a] = {0, 0};
+  }
+  if (__builtin_mul_overflow(level.channels, int64_t{levels}, &all_channels)) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW, "channels = %" PRId64 ": %d levels of them exceed 64 bits", level.channels,
+                levels);
+  }
+  peakpool_problem whole = level;
+  whole.channels = all_channels;
+  whole.input_strides = {};
+  Shape shape;
+  if (peakpool_status s = ResolveShape(whole, &shape)) return s;
+  ResolveOutputStrides(level, levels, &level.output_strides);
+
+  peakpool_pyramid* pyramid = new (std::nothrow) peakpool_pyramid{};
+  if (pyramid == nullptr) {
+    return Fail(PEAKPOOL_OUT_OF_MEMORY, "pyramid: %zu bytes could not be allocated", sizeof(*pyramid));
+  }
+  pyramid->level_stride = level.channels * level.output_strides.channel;
+  int64_t covered = 1;  // the window that the levels so far add up to
+  for (int32_t i = 0; i < levels; ++i) {
+    const int64_t kernel = kernels[i] - covered + 1;
+    covered = kernels[i];
+    for (int a = 0; a < level.rank; ++a) {
+      level.kernel[a] = kernel;
+      level.padding[a] = {kernel / 2, kernel / 2};
+    }
+    if (peakpool_status s = MakePlan(level, &pyramid->plan[i])) {
+      DestroyPyramid(pyramid);
+      return s;
+    }
+    pyramid->levels = i + 1;
+    level.input_strides = level.output_strides;
+  }
+  pyramid->level_extent = pyramid->plan[0]->shape.output_extent;
+  *result = pyramid;
+  return PEAKPOOL_OK;
+}
+
+void DestroyPyramid(peakpool_pyramid* pyramid) {
+  if (pyramid == nullptr) return;
+  for (int32_t i = 0; i < pyramid->levels; ++i) delete pyramid->plan[i];
+  delete pyramid;
+}
+
+}  // namespace peakpool

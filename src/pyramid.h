@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Several stride-1 windows over one input, each level pooled from the level before it.
+#ifndef PEAKPOOL_SRC_PYRAMID_H_
+#define PEAKPOOL_SRC_PYRAMID_H_
+
+#include "src/plan.h"
+
+struct peakpool_pyramid {
+  static constexpr int kMostLevels = 16;
+  peakpool_plan* plan[kMostLevels];
+  int32_t levels;
+  int64_t level_extent;  // elements between a level's first and one past its last in y
+  int64_t level_stride;  // elements between levels in y
+};
+
+namespace peakpool {
+
+// A window of k is one of j < k followed by one of k - j + 1, so each level costs only the difference.
+peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kernels, int32_t levels,
+                            peakpool_pyramid** pyramid);
+void DestroyPyramid(peakpool_pyramid* pyramid);
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_PYRAMID_H_

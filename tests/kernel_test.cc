@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every kernel of every type's table on every target this machine runs, called directly: lines of 1 element to 4
+// vectors
+// + 3, unmapped memory on either side of every tensor, lines split at random, against the naive loop.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "hwy/targets.h"
+#include "src/kernels/kernels.h"
+#include "tests/guard.h"
+#include "tests/naive.h"
+#include "tests/pooling.h"
+
+namespace peakpool::tests {
+namespace {
+
+struct Table {
+  const char* name;
+  int32_t type;
+  const Kernels* (*kernels)(int64_t targets);
+};
+#define PEAKPOOL_TABLE(Name, Element) {#Name, PEAKPOOL_##Name, Name##Kernels},
+const Table kTables[] = {PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_TABLE)};
+#undef PEAKPOOL_TABLE
+
+void PrintTo(const Table& table, std::ostream* out) { *out << table.name; }
+
+// Each type's tables, one per target.
+std::vector<const Kernels*> KernelsOf(const Table& table) {
+  std::vector<const Kernels*> result;
+  for (int64_t rest = hwy::SupportedTargets(); rest != 0; rest &= rest - 1) {
+    const int64_t target = rest & -rest;
+    const Kernels* kernels = table.kernels(target);
+    if (kernels != nullptr && kernels->target == target) result.push_back(kernels);
+  }
+  return result;
+}
+
+Geometry GeometryOf(const peakpool_problem& p) {
+  Geometry g;
+  g.batch = p.batch;
+  g.channels = p.channels;
+  g.channels_last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  g.input = {p.input_strides.batch, p.input_strides.channel, {0, 0, 0}};
+  g.output = {p.output_strides.batch, p.output_strides.channel, {0, 0, 0}};
+  for (int i = 0; i < 3; ++i) {
+    const int a = i - (3 - p.rank);
+    g.axis[i] = {1, 1, 1, 1, 1, 0};
+    if (a < 0) continue;
+    g.axis[i] = {p.input[a], p.output[a], p.kernel[a], p.stride[a], p.dilation[a], p.padding[a].before};
+    g.input.axis[i] = p.input_strides.spatial[a];
+    g.output.axis[i] = p.output_strides.spatial[a];
+  }
+  return g;
+}
+
+// Strides with gaps: between rows, planes and batches, and between pixels of channels-last.
+void AddGaps(peakpool_problem* p) {
+  for (peakpool_strides* s : {&p->input_strides, &p->output_strides}) {
+    const int64_t* size = s == &p->input_strides ? p->input : p->output;
+    int64_t step = 1;
+    const auto take = [&](int64_t count, int64_t* stride) {
+      *stride = step;
+      step = step * count + (count > 1 ? 3 : 1);
+    };
+    if (p->layout == PEAKPOOL_CHANNELS_LAST) take(p->channels, &s->channel);
+    for (int a = p->rank - 1; a >= 0; --a) take(size[a], &s->spatial[a]);
+    if (p->layout == PEAKPOOL_CHANNELS_FIRST) take(p->channels, &s->channel);
+    take(p->batch, &s->batch);
+  }
+}
+
+// Calls run(begin, end) over [0, lines), in up to three parts, the last one first.
+template <class Run>
+void InParts(int64_t lines, Random* random, Run run) {
+  const auto draw = [&](int64_t below) { return static_cast<int64_t>((*random)() % static_cast<uint64_t>(below)); };
+  const int64_t first = draw(lines + 1), second = first + draw(lines - first + 1);
+  if (second < lines) run(second, lines);
+  if (first < second) run(first, second);
+  if (0 < first) run(int64_t{0}, first);
+}
+
+class Kernel : public ::testing::TestWithParam<Table> {
+ protected:
+  void CheckForward(const char* name, ForwardKernel kernel, const peakpool_problem& p) {
+    const Geometry geometry = GeometryOf(p);
+    const Bytes x =
+        RandomElements(p.type, InputBytes(p), ++checks_ % 3 == 0 ? Fill::kTies : Fill::kFiniteTies, &random_);
+    const Forward expected = RunNaiveForward(p, x);
+    const Bytes y_before = Untouched(expected.y.size()), taps_before = Untouched(expected.index.size());
+    for (Side side : kSides) {
+      for (bool with_taps : {false, true}) {
+        NoteRunning(name, p);
+        const uint8_t* input = x_.Copy(x.data(), x.size(), side);
+        uint8_t* y = y_.Copy(y_before.data(), y_before.size(), side);
+        uint8_t* taps = with_taps ? taps_.Copy(taps_before.data(), taps_before.size(), side) : nullptr;
+        const int tap_bytes = static_cast<int>(IndexBytes(p.index_format));
+        InParts(geometry.OutputLines(), &random_, [&](int64_t begin, int64_t end) {
+          kernel({&geometry, input, y, {taps, tap_bytes, geometry.output, 0}, begin, end, scratch_});
+        });
+        Same(Bytes(y, y + y_before.size()), expected.y, ElementBytes(p.type), name, with_taps ? "y with taps" : "y", p);
+        if (with_taps) {
+          Same(Bytes(taps, taps + taps_before.size()), expected.index, static_cast<size_t>(tap_bytes), name, "taps", p);
+        }
+        if (HasFailure()) return;
+      }
+    }
+  }
+
+  void CheckBackward(const char* name, BackwardKernel kernel, const peakpool_problem& p) {
+    const Geometry geometry = GeometryOf(p);
+    const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random_);
+    const Bytes taps_data = RunNaiveForward(p, x).index;
+    const Bytes dy_data = RandomGradients(p.type, OutputBytes(p), &random_);
+    for (bool accumulate : {false, true}) {
+      peakpool_problem problem = p;
+      if (accumulate) problem.flags |= PEAKPOOL_ACCUMULATE;
+      const Bytes dx_before = accumulate ? RandomGradients(p.type, InputBytes(p), &random_) : Untouched(InputBytes(p));
+      const Bytes expected = RunNaiveBackward(problem, dy_data, taps_data, dx_before);
+      for (Side side : kSides) {
+        NoteRunning(name, p);
+        const uint8_t* dy = x_.Copy(dy_data.data(), dy_data.size(), side);
+        uint8_t* dx = y_.Copy(dx_before.data(), dx_before.size(), side);
+        uint8_t* taps = taps_.Copy(taps_data.data(), taps_data.size(), side);
+        InParts(geometry.InputLines(), &random_, [&](int64_t begin, int64_t end) {
+          kernel({&geometry, dy, {taps, 1, geometry.output, 0}, dx, accumulate, begin, end, scratch_});
+        });
+        Same(Bytes(dx, dx + dx_before.size()), expected, ElementBytes(p.type), name,
+             accumulate ? "accumulated dx" : "dx", p);
+        if (HasFailure()) return;
+      }
+    }
+  }
+
+  // Calls visit(kernels, target) with a trace of the target.
+  template <class Visit>
+  void ForEachTarget(Visit visit) {
+    const std::vector<const Kernels*> targets = KernelsOf(GetParam());
+    ASSERT_FALSE(targets.empty());
+    for (const Kernels* kernels : targets) {
+      SCOPED_TRACE(hwy::TargetName(kernels->target));
+      visit(*kernels);
+      if (HasFatalFailure() || HasNonfatalFailure()) return;
+    }
+  }
+
+  peakpool_problem Problem(int32_t layout, int64_t n, int64_t c, int64_t h, int64_t w, int32_t index_format) {
+    peakpool_problem p;
+    EXPECT_EQ(
+        peakpool_problem_init(&p, static_cast<peakpool_type>(GetParam().type), static_cast<peakpool_layout>(layout), 2),
+        PEAKPOOL_OK);
+    p.batch = n;
+    p.channels = c;
+    p.input[0] = h;
+    p.input[1] = w;
+    p.index_format = index_format;
+    return p;
+  }
+
+  Random random_{12};
+
+ private:
+  void Same(const Bytes& actual, const Bytes& expected, size_t bytes, const char* kernel, const char* tensor,
+            const peakpool_problem& p) {
+    EXPECT_TRUE(SameBytes(actual, expected, bytes)) << kernel << ", " << tensor << "; " << Described(p);
+  }
+
+  GuardedBuffer x_, y_, taps_;
+  alignas(64) unsigned char scratch_[kScratchBytes];
+  uint64_t checks_ = 0;
+};
+
+struct Window {
+  int64_t kernel, stride, before, after;
+};
+// The pairs that have code of their own, each with no, one-sided and full padding.
+const Window kWindows[] = {{2, 2, 0, 0}, {2, 2, 1, 1}, {2, 2, 0, 1}, {2, 1, 0, 0}, {2, 1, 0, 1},
+                           {2, 1, 1, 1}, {3, 2, 0, 0}, {3, 2, 1, 1}, {3, 2, 0, 1}, {3, 2, 2, 2},
+                           {3, 1, 0, 0}, {3, 1, 1, 1}, {3, 1, 0, 2}};
+
+// False where some window is empty, or there is none.
+bool SetWindow(peakpool_problem* p, const Window& window, bool gaps) {
+  for (int a = 0; a < p->rank; ++a) {
+    p->kernel[a] = window.kernel;
+    p->stride[a] = window.stride;
+    p->padding[a] = {window.before, window.after};
+  }
+  Resolve(p);
+  for (int a = 0; a < p->rank; ++a) {
+    if (p->output[a] < 1 || window.before >= window.kernel) return false;
+    if ((p->output[a] - 1) * window.stride - window.before >= p->input[a]) return false;
+  }
+  if (gaps) AddGaps(p);
+  return true;
+}
+
+// Line widths (channels-first) or channels (channels-last) from 1 to 4 vectors + 3, on planes of a few rows.
+template <class Visit>
+void ForEachLineLength(size_t lanes, Visit visit) {
+  const int64_t most = 4 * static_cast<int64_t>(lanes) + 3;
+  for (int64_t length = 1; length <= most; ++length) visit(length);
+}
+
+TEST_P(Kernel, SmallWindowsChannelsFirst) {
+  ForEachTarget([&](const Kernels& kernels) {
+    size_t turn = 0;
+    for (const Window& window : kWindows) {
+      ForEachLineLength(kernels.lanes, [&](int64_t width) {
+        if (HasFailure()) return;
+        ++turn;
+        peakpool_problem p =
+            Problem(PEAKPOOL_CHANNELS_FIRST, 1, 2, 1 + static_cast<int64_t>(turn % 6), width, PEAKPOOL_INDEX_WINDOW_U8);
+        if (!SetWindow(&p, window, turn % 4 == 0)) return;
+        CheckForward("window_channels_first", kernels.window_channels_first, p);
+        if (kernels.gather_channels_first != nullptr) {
+          CheckBackward("gather_channels_first", kernels.gather_channels_first, p);
+        }
+      });
+    }
+  });
+}
+
+TEST_P(Kernel, SmallWindowsChannelsLast) {
+  ForEachTarget([&](const Kernels& kernels) {
+    size_t turn = 0;
+    for (const Window& window : kWindows) {
+      ForEachLineLength(kernels.lanes, [&](int64_t channels) {
+        if (HasFailure()) return;
+        ++turn;
+        peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, 1, channels, 1 + static_cast<int64_t>(turn % 6),
+                                     1 + static_cast<int64_t>(turn % 7), PEAKPOOL_INDEX_WINDOW_U8);
+        if (!SetWindow(&p, window, turn % 4 == 0)) return;
+        CheckForward("window_channels_last", kernels.window_channels_last, p);
+        if (kernels.gather_channels_last != nullptr) {
+          CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
+        }
+      });
+    }
+  });
+}
+
+// Small channel counts with long rows: pixels may share vectors.
+TEST_P(Kernel, SmallWindowsOverFewChannels) {
+  ForEachTarget([&](const Kernels& kernels) {
+    for (const Window& window : kWindows) {
+      for (int64_t channels : {1, 2, 3, 4, 5, 8}) {
+        for (int64_t width : {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 70}) {
+          if (HasFailure()) return;
+          peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, 2, channels, 5, width, PEAKPOOL_INDEX_WINDOW_U8);
+          if (!SetWindow(&p, window, false)) continue;
+          CheckForward("window_channels_last", kernels.window_channels_last, p);
+          if (kernels.gather_channels_last != nullptr) {
+            CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_P(Kernel, SeparableTakesEveryWindow) {
+  const Window windows[] = {{1, 1, 0, 0}, {1, 3, 0, 0}, {2, 2, 1, 0}, {3, 1, 1, 1}, {3, 2, 1, 1}, {3, 4, 2, 1},
+                            {4, 3, 1, 2}, {5, 1, 2, 2}, {7, 2, 3, 3}, {9, 1, 4, 4}, {13, 1, 6, 6}};
+  ForEachTarget([&](const Kernels& kernels) {
+    size_t turn = 0;
+    for (const Window& window : windows) {
+      ForEachLineLength(kernels.lanes, [&](int64_t length) {
+        if (HasFailure()) return;
+        ++turn;
+        const int32_t layout = turn % 2 == 0 ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
+        const bool last = layout == PEAKPOOL_CHANNELS_LAST;
+        const int64_t rows = 1 + static_cast<int64_t>(turn % 8), few = 1 + static_cast<int64_t>(turn % 5);
+        const int32_t formats[] = {PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_WINDOW_U16, PEAKPOOL_INDEX_WINDOW_U32};
+        peakpool_problem p = Problem(layout, 1, last ? length : few, rows, last ? few : length, formats[turn % 3]);
+        p.dilation[0] = 1 + static_cast<int64_t>(turn % 3);
+        p.dilation[1] = 1 + static_cast<int64_t>(turn / 3 % 2);
+        if (!SetWindow(&p, window, turn % 4 == 0)) return;
+        CheckForward("separable", kernels.separable, p);
+      });
+    }
+  });
+}
+
+// More rows, columns, taps and channels than one tile of scratch holds.
+TEST_P(Kernel, SeparableBeyondItsScratch) {
+  ForEachTarget([&](const Kernels& kernels) {
+    for (const char* geometry : {"nchw 1x1x3x9000 k3 s1 p1", "nchw 1x1x2x20000 k1x700 s1x90 p0x300",
+                                 "nchw 1x1x700x5 k600x2 s7x1 p99x1", "nhwc 1x5000x3x3 k2 s1", "nhwc 1x300x9x9 k9 s1 p4",
+                                 "nhwc 1x3x4x5000 k2x300 s1x7", "ncdhw 1x1x5x6x300 k4x3x40 s1x2x3 p1x1x9"}) {
+      peakpool_problem p = Parsed("f32 " + std::string(geometry) + " window-u32");
+      p.type = GetParam().type;
+      Resolve(&p);
+      CheckForward("separable", kernels.separable, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Type, Kernel, ::testing::ValuesIn(kTables),
+                         [](const ::testing::TestParamInfo<Table>& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace peakpool::tests

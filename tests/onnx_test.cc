@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// The node data that the ONNX project publishes for its pooling operators, through the public API: values and indices
+// must be equal, not close. Cases in kPending wait for a feature; one that passes, or is gone, must leave the list.
+#include <gtest/gtest.h>
+#include <onnx/onnx_pb.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/naive.h"
+#include "tests/pooling.h"
+
+namespace peakpool::tests {
+namespace {
+
+namespace fs = std::filesystem;
+
+const char kData[] = PEAKPOOL_ONNX_DATA;
+
+const std::set<std::string> kPending = {
+    "test_maxunpool_export_with_output_shape",     // unpool
+    "test_maxunpool_export_without_output_shape",  // unpool
+};
+
+struct Array {
+  int32_t type;
+  std::vector<int64_t> shape;
+  Bytes bytes;
+};
+
+bool ReadArray(const fs::path& path, Array* array, std::string* why) {
+  onnx::TensorProto tensor;
+  std::ifstream file(path, std::ios::binary);
+  if (!tensor.ParseFromIstream(&file)) return *why = path.string() + ": not a tensor", false;
+  array->shape.assign(tensor.dims().begin(), tensor.dims().end());
+  switch (tensor.data_type()) {
+    case onnx::TensorProto::FLOAT: array->type = PEAKPOOL_F32; break;
+    case onnx::TensorProto::DOUBLE: array->type = PEAKPOOL_F64; break;
+    case onnx::TensorProto::UINT8: array->type = PEAKPOOL_U8; break;
+    case onnx::TensorProto::INT8: array->type = PEAKPOOL_I8; break;
+    case onnx::TensorProto::INT64: array->type = PEAKPOOL_I64; break;
+    default: return *why = path.string() + ": tensor type " + std::to_string(tensor.data_type()), false;
+  }
+  const auto take = [&](const void* data, size_t bytes) {
+    array->bytes.assign(static_cast<const uint8_t*>(data), static_cast<const uint8_t*>(data) + bytes);
+  };
+  if (tensor.has_raw_data()) {
+    take(tensor.raw_data().data(), tensor.raw_data().size());
+  } else if (array->type == PEAKPOOL_F32) {
+    take(tensor.float_data().data(), static_cast<size_t>(tensor.float_data_size()) * sizeof(float));
+  } else if (array->type == PEAKPOOL_I64) {
+    take(tensor.int64_data().data(), static_cast<size_t>(tensor.int64_data_size()) * sizeof(int64_t));
+  } else if (array->type == PEAKPOOL_U8 || array->type == PEAKPOOL_I8) {
+    for (int32_t value : tensor.int32_data()) array->bytes.push_back(static_cast<uint8_t>(value));
+  }
+  int64_t count = 1;
+  for (int64_t size : array->shape) count *= size;
+  if (array->bytes.size() == static_cast<size_t>(count) * ElementBytes(array->type)) return true;
+  return *why = path.string() + ": data and shape disagree", false;
+}
+
+// The problem of a MaxPool or GlobalMaxPool node over x; false with the reason where it has no counterpart.
+bool ProblemOf(const onnx::NodeProto& node, const Array& x, peakpool_problem* p, std::string* why) {
+  const int rank = static_cast<int>(x.shape.size()) - 2;
+  if (peakpool_problem_init(p, static_cast<peakpool_type>(x.type), PEAKPOOL_CHANNELS_FIRST, rank) != PEAKPOOL_OK) {
+    return *why = peakpool_last_error(), false;
+  }
+  p->batch = x.shape[0];
+  p->channels = x.shape[1];
+  std::copy(x.shape.begin() + 2, x.shape.end(), p->input);
+  if (node.op_type() == "GlobalMaxPool") {
+    std::copy(p->input, p->input + rank, p->kernel);
+    return true;
+  }
+  if (node.op_type() != "MaxPool") return *why = "operator " + node.op_type() + " is not supported", false;
+  std::string auto_pad = "NOTSET";
+  p->index_format = PEAKPOOL_INDEX_TENSOR_I64;
+  for (const onnx::AttributeProto& attribute : node.attribute()) {
+    const std::string& name = attribute.name();
+    const auto copy_to = [&](int64_t* axes) { std::copy(attribute.ints().begin(), attribute.ints().end(), axes); };
+    if (name == "kernel_shape") {
+      copy_to(p->kernel);
+    } else if (name == "strides") {
+      copy_to(p->stride);
+    } else if (name == "dilations") {
+      copy_to(p->dilation);
+    } else if (name == "pads") {
+      for (int a = 0; a < rank; ++a) p->padding[a] = {attribute.ints(a), attribute.ints(rank + a)};
+    } else if (name == "ceil_mode") {
+      if (attribute.i() != 0) p->rounding = PEAKPOOL_CEIL;
+    } else if (name == "auto_pad") {
+      auto_pad = attribute.s();
+    } else if (name == "storage_order") {
+      if (attribute.i() != 0) p->index_format = PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64;
+    } else {
+      return *why = "attribute " + name + " is not supported", false;
+    }
+  }
+  if (node.output_size() < 2) p->index_format = PEAKPOOL_INDEX_NONE;
+  peakpool_status status = PEAKPOOL_OK;
+  if (auto_pad == "SAME_UPPER") status = peakpool_pad_same_upper(p);
+  if (auto_pad == "SAME_LOWER") status = peakpool_pad_same_lower(p);
+  if (status != PEAKPOOL_OK) return *why = peakpool_last_error(), false;
+  return true;
+}
+
+bool Same(const char* name, const Bytes& actual, const Array& expected, const Array& x, const peakpool_problem& p,
+          std::string* why) {
+  std::vector<int64_t> shape = {x.shape[0], x.shape[1]};
+  shape.insert(shape.end(), p.output, p.output + p.rank);
+  if (shape != expected.shape) return *why = std::string(name) + ": the shape differs", false;
+  const ::testing::AssertionResult same = SameBytes(actual, expected.bytes, ElementBytes(expected.type));
+  if (!same) *why = std::string(name) + ": " + same.message();
+  return same;
+}
+
+bool Passes(const fs::path& folder, std::string* why) {
+  onnx::ModelProto model;
+  std::ifstream file(folder / "model.onnx", std::ios::binary);
+  if (!model.ParseFromIstream(&file)) return *why = "model.onnx: not a model", false;
+  if (model.graph().node_size() != 1) return *why = "the graph is not one node", false;
+  const onnx::NodeProto& node = model.graph().node(0);
+  int sets = 0;
+  for (const fs::directory_entry& set : fs::directory_iterator(folder)) {
+    if (!set.is_directory()) continue;
+    ++sets;
+    Array x, y, index;
+    peakpool_problem problem;
+    if (!ReadArray(set.path() / "input_0.pb", &x, why) || !ReadArray(set.path() / "output_0.pb", &y, why)) return false;
+    if (!ProblemOf(node, x, &problem, why)) return false;
+    const bool with_index = problem.index_format != PEAKPOOL_INDEX_NONE;
+    if (with_index && !ReadArray(set.path() / "output_1.pb", &index, why)) return false;
+    for (int32_t algorithm : {PEAKPOOL_AUTO, PEAKPOOL_IM2COL}) {
+      problem.algorithm = algorithm;
+      const Plan plan(problem);
+      if (!plan) return *why = plan.error(), false;
+      const Forward result = RunForward(plan, x.bytes, with_index);
+      if (!Same("Y", result.y, y, x, plan.problem(), why)) return false;
+      if (with_index && !Same("Indices", result.index, index, x, plan.problem(), why)) return false;
+    }
+  }
+  return sets > 0 || (*why = "no data set", false);
+}
+
+// Folders below the data that hold a pooling operator's case, by name.
+std::vector<fs::path> Cases() {
+  std::vector<fs::path> cases;
+  std::error_code error;
+  for (const char* group : {"node", "pytorch-converted", "pytorch-operator"}) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(fs::path(kData) / group, error)) {
+      std::string name = entry.path().filename().string();
+      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+      const bool pooling = name.find("maxpool") != std::string::npos || name.find("maxunpool") != std::string::npos;
+      if (pooling && fs::exists(entry.path() / "model.onnx")) cases.push_back(entry.path());
+    }
+  }
+  std::sort(cases.begin(), cases.end());
+  return cases;
+}
+
+class Onnx : public ::testing::TestWithParam<fs::path> {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Onnx);
+
+TEST_P(Onnx, NodeData) {
+  std::string why;
+  const bool passes = Passes(GetParam(), &why);
+  if (kPending.count(GetParam().filename().string()) == 0) {
+    EXPECT_TRUE(passes) << why;
+  } else {
+    EXPECT_FALSE(passes) << "take it off the pending list";
+    if (!passes) GTEST_SKIP() << "pending: " << why;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Onnx, ::testing::ValuesIn(Cases()),
+                         [](const ::testing::TestParamInfo<fs::path>& info) { return info.param.filename().string(); });
+
+TEST(OnnxData, IsComplete) {
+  const std::vector<fs::path> cases = Cases();
+  if (!fs::exists(kData)) GTEST_SKIP() << kData << " is not there (Debian package libonnx-testdata)";
+  std::set<std::string> names;
+  for (const fs::path& path : cases) names.insert(path.filename().string());
+  for (const std::string& name : kPending) EXPECT_EQ(names.count(name), 1u) << name << " is pending but not there";
+  // ONNX 1.12: 15 MaxPool, 2 GlobalMaxPool and 2 MaxUnpool nodes, 8 models converted from PyTorch, 1 of its operators.
+  EXPECT_GE(cases.size(), 28u);
+}
+
+}  // namespace
+}  // namespace peakpool::tests

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: Apache-2.0
+// What needs no pixels: output sizes, auto_pad, the describe grammar, every refusal with its status and message.
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/naive.h"
+#include "tests/pooling.h"
+#include "tests/targets.h"
+
+namespace peakpool::tests {
+namespace {
+
+constexpr int64_t kMost = INT64_MAX;
+
+std::vector<int64_t> OutputSize(const peakpool_problem& problem) {
+  int64_t output[PEAKPOOL_MAX_RANK] = {-1, -1, -1};
+  EXPECT_EQ(peakpool_output_size(&problem, output), PEAKPOOL_OK) << peakpool_last_error();
+  return std::vector<int64_t>(output, output + problem.rank);
+}
+std::vector<int64_t> OutputSize(const std::string& text) { return OutputSize(Parsed(text)); }
+using Sizes = std::vector<int64_t>;
+
+TEST(OutputSize, KnownNetworks) {
+  EXPECT_EQ(OutputSize("f32 nchw 1x64x112x112 k3 s2 p1"), (Sizes{56, 56}));    // ResNet
+  EXPECT_EQ(OutputSize("f32 nchw 1x64x224x224 k2 s2"), (Sizes{112, 112}));     // VGG
+  EXPECT_EQ(OutputSize("f32 nchw 1x64x112x112 k3 s2 ceil"), (Sizes{56, 56}));  // GoogLeNet
+  EXPECT_EQ(OutputSize("f32 nchw 1x512x13x13 k13 s1 p6"), (Sizes{13, 13}));    // SPP
+  EXPECT_EQ(OutputSize("f32 nchw 1x3x32x32 k5 s3"), (Sizes{10, 10}));
+  EXPECT_EQ(OutputSize("f32 nchw 1x1x20x20 k3 s1 d4"), (Sizes{12, 12}));
+  EXPECT_EQ(OutputSize("f32 ncdhw 1x1x9x8x7 k3x2x1 s2x3x4"), (Sizes{4, 3, 2}));
+  EXPECT_EQ(OutputSize("f32 ncw 1x1x9 k9"), (Sizes{1}));
+}
+
+// A last window that would begin beyond input and leading padding is dropped.
+TEST(OutputSize, CeilDropsAWindowThatBeginsInTheTrailingPadding) {
+  EXPECT_EQ(OutputSize("f32 ncw 1x1x4 k2 s3 p1 ceil"), (Sizes{2}));
+  EXPECT_EQ(OutputSize("f32 ncw 1x1x5 k1 s2 p0:2 ceil"), (Sizes{3}));
+  EXPECT_EQ(OutputSize("f32 ncw 1x1x6 k2 s4 p0:2 ceil allow-empty"), (Sizes{2}));
+  EXPECT_EQ(OutputSize("f32 ncw 1x1x2 k3 s2 ceil"), (Sizes{1}));
+}
+
+TEST(OutputSize, MatchesCountingWindowsOneByOne) {
+  for (int32_t rounding : {PEAKPOOL_FLOOR, PEAKPOOL_CEIL, PEAKPOOL_EXACT}) {
+    for (int64_t k = 1; k <= 4; ++k) {
+      for (int64_t s = 1; s <= 5; ++s) {
+        for (int64_t d = 1; d <= 3; ++d) {
+          for (int64_t before = 0; before <= 4; ++before) {
+            for (int64_t after = 0; after <= 4; ++after) {
+              for (int64_t input = 1; input <= 12; ++input) {
+                peakpool_problem p = Parsed("f32 ncw 1x1x1 k1 allow-empty");
+                p.input[0] = input;
+                p.kernel[0] = k;
+                p.stride[0] = s;
+                p.dilation[0] = d;
+                p.padding[0] = {before, after};
+                p.rounding = rounding;
+                peakpool_problem counted = p;
+                Resolve(&counted);
+                int64_t output;
+                const peakpool_status status = peakpool_output_size(&p, &output);
+                const int64_t room = before + input + after - ((k - 1) * d + 1);
+                if (counted.output[0] == 0 || (rounding == PEAKPOOL_EXACT && room % s != 0)) {
+                  ASSERT_EQ(status, PEAKPOOL_INVALID_ARGUMENT) << Described(p);
+                } else {
+                  ASSERT_EQ(status, PEAKPOOL_OK) << Described(p) << ": " << peakpool_last_error();
+                  ASSERT_EQ(output, counted.output[0]) << Described(p);
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(OutputSize, DenseStridesAreFilledIn) {
+  const Plan first(Parsed("f32 nchw 2x3x5x7 k2 s1"));
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first.problem().input_strides.batch, 105);
+  EXPECT_EQ(first.problem().input_strides.channel, 35);
+  EXPECT_EQ(first.problem().input_strides.spatial[0], 7);
+  EXPECT_EQ(first.problem().input_strides.spatial[1], 1);
+  EXPECT_EQ(first.problem().output_strides.batch, 72);
+  EXPECT_EQ(first.problem().output[1], 6);
+  const Plan last(Parsed("f32 nhwc 2x3x5x7 k2 s1"));
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last.problem().input_strides.batch, 105);
+  EXPECT_EQ(last.problem().input_strides.channel, 1);
+  EXPECT_EQ(last.problem().input_strides.spatial[0], 21);
+  EXPECT_EQ(last.problem().input_strides.spatial[1], 3);
+}
+
+TEST(AutoPad, SameGivesCeilOfInputOverStride) {
+  for (int64_t input = 1; input <= 12; ++input) {
+    for (int64_t k = 1; k <= 5; ++k) {
+      for (int64_t s = 1; s <= 4; ++s) {
+        for (int64_t d = 1; d <= 3; ++d) {
+          peakpool_problem p = Parsed("f32 ncw 1x1x1 k1 p3");
+          p.input[0] = input;
+          p.kernel[0] = k;
+          p.stride[0] = s;
+          p.dilation[0] = d;
+          const int64_t output = (input + s - 1) / s;
+          const int64_t wanted = (output - 1) * s + (k - 1) * d + 1 - input, total = wanted > 0 ? wanted : 0;
+          peakpool_problem upper = p, lower = p;
+          ASSERT_EQ(peakpool_pad_same_upper(&upper), PEAKPOOL_OK) << peakpool_last_error();
+          ASSERT_EQ(peakpool_pad_same_lower(&lower), PEAKPOOL_OK) << peakpool_last_error();
+          EXPECT_EQ(upper.padding[0].before, total / 2);
+          EXPECT_EQ(upper.padding[0].after, total - total / 2);
+          EXPECT_EQ(lower.padding[0].before, total - total / 2);
+          EXPECT_EQ(lower.padding[0].after, total / 2);
+          upper.flags = lower.flags = PEAKPOOL_ALLOW_EMPTY;
+          EXPECT_EQ(OutputSize(upper), Sizes{output});
+          EXPECT_EQ(OutputSize(lower), Sizes{output});
+        }
+      }
+    }
+  }
+}
+
+TEST(Describe, ParsedTextComesBack) {
+  for (const char* text : {"f32 nchw 1x64x112x112 k3 s2 p1", "f64 ncw 2x3x40 k3 s3", "i8 nhwc 1x2x3x4 k2x3 s1x2",
+                           "u64 ndhwc 1x2x3x4x5 k2 s1x2x3 p1x0x2 d1x2x1 ceil plane-i32",
+                           "bf16 nchw 1x1x9x9 k3 s2 p0:1 exact window-u16 allow-empty accumulate im2col",
+                           "f16 nchw 1x1x9x9 k3 s2 p0:1x2:0 o5x4 tensor-colmajor-i64",
+                           "f32 nchw 2x2x4x5 k2 s1 tensor-i64 xs=60x30x6x1 ys=40x13x4x1"}) {
+    EXPECT_EQ(Described(Parsed(text)), text);
+  }
+  EXPECT_EQ(Described(Parsed("  f32   nchw 1x1x9x9  k3x3 p1x1:1 ")), "f32 nchw 1x1x9x9 k3 s3 p1");
+}
+
+TEST(Describe, RandomProblemsRoundTrip) {
+  Random random(11);
+  const auto draw = [&](uint64_t below) { return static_cast<int64_t>(random() % below); };
+  for (int i = 0; i < 20000; ++i) {
+    peakpool_problem p;
+    const int rank = 1 + static_cast<int>(draw(3));
+    ASSERT_EQ(
+        peakpool_problem_init(&p, static_cast<peakpool_type>(draw(12)), static_cast<peakpool_layout>(draw(2)), rank),
+        PEAKPOOL_OK);
+    const bool explicit_strides = draw(4) == 0;
+    p.batch = draw(3);
+    p.channels = draw(5);
+    const bool uniform = draw(2) == 0;
+    for (int a = 0; a < rank; ++a) {
+      p.input[a] = 1 + draw(300);
+      p.kernel[a] = uniform && a > 0 ? p.kernel[0] : 1 + draw(9);
+      p.stride[a] = uniform && a > 0 ? p.stride[0] : 1 + draw(4);
+      p.dilation[a] = uniform && a > 0 ? p.dilation[0] : 1 + draw(3);
+      p.padding[a] = {draw(3), draw(3)};
+      if (uniform && a > 0) p.padding[a] = p.padding[0];
+      if (explicit_strides) {
+        p.input_strides.spatial[a] = 1 + draw(1000);
+        p.output_strides.spatial[a] = 1 + draw(1000);
+      }
+    }
+    if (explicit_strides) {
+      p.input_strides.batch = draw(100000);
+      p.output_strides.channel = draw(100000);
+    }
+    p.rounding = static_cast<int32_t>(draw(4));
+    if (p.rounding == PEAKPOOL_EXPLICIT) {
+      for (int a = 0; a < rank; ++a) p.output[a] = 1 + draw(50);
+    }
+    p.index_format = static_cast<int32_t>(draw(kIndexFormats));
+    p.algorithm = static_cast<int32_t>(draw(2));
+    p.flags = static_cast<uint32_t>(draw(4));
+    const std::string text = Described(p);
+    peakpool_problem back = Parsed(text);
+    ASSERT_EQ(Described(back), text);
+    // Entries beyond the rank say nothing.
+    for (int a = rank; a < PEAKPOOL_MAX_RANK; ++a) {
+      back.input[a] = p.input[a];
+      back.kernel[a] = p.kernel[a];
+      back.stride[a] = p.stride[a];
+      back.dilation[a] = p.dilation[a];
+      back.padding[a] = p.padding[a];
+      back.output[a] = p.output[a];
+    }
+    ASSERT_EQ(std::memcmp(&back, &p, sizeof(p)), 0) << text;
+  }
+}
+
+TEST(Describe, WritesAsSnprintfDoes) {
+  const peakpool_problem p = Parsed("f32 nchw 1x64x112x112 k3 s2 p1");
+  const std::string whole = Described(p);
+  EXPECT_EQ(peakpool_describe(&p, nullptr, 0), whole.size());
+  for (size_t size = 1; size <= whole.size() + 1; ++size) {
+    std::vector<char> buffer(size + 1, '#');
+    EXPECT_EQ(peakpool_describe(&p, buffer.data(), size), whole.size());
+    EXPECT_EQ(std::string(buffer.data()), whole.substr(0, size - 1));
+    EXPECT_EQ(buffer[size], '#');
+  }
+  EXPECT_EQ(peakpool_describe(nullptr, nullptr, 0), 0u);
+  peakpool_problem bad = p;
+  bad.type = 99;
+  EXPECT_EQ(peakpool_describe(&bad, nullptr, 0), 0u);
+}
+
+TEST(Parse, NamesTheTokenItCannotRead) {
+  const struct {
+    const char* text;
+    const char* token;
+  } kCases[] = {{"", "expected"},
+                {"f31 nchw 1x1x2x2 k2", "\"f31\""},
+                {"f32 nchv 1x1x2x2 k2", "\"nchv\""},
+                {"f32 nchw 1x1x2 k2", "\"1x1x2\""},
+                {"f32 nchw 1x1x2x2x2 k2", "\"1x1x2x2x2\""},
+                {"f32 nchw 1x1x2xa k2", "\"1x1x2xa\""},
+                {"f32 nchw 1x1x2x2", "k"},
+                {"f32 nchw 1x1x2x2 k", "\"k\""},
+                {"f32 nchw 1x1x2x2 k2x2x2", "\"k2x2x2\""},
+                {"f32 nchw 1x1x2x2 k2 s1x", "\"s1x\""},
+                {"f32 nchw 1x1x2x2 k2 p1:2:3", "\"p1:2:3\""},
+                {"f32 nchw 1x1x2x2 k2 rounded", "\"rounded\""},
+                {"f32 nchw 1x1x2x2 k2 window-u9", "\"window-u9\""},
+                {"f32 nchw 1x1x2x2 k2 xs=1x2", "\"xs=1x2\""},
+                {"f32 nchw 1x1x2x2 k99999999999999999999", "\"k99999999999999999999\""}};
+  for (const auto& c : kCases) {
+    peakpool_problem p;
+    EXPECT_EQ(peakpool_parse(c.text, &p), PEAKPOOL_INVALID_ARGUMENT) << c.text;
+    EXPECT_NE(std::string(peakpool_last_error()).find(c.token), std::string::npos)
+        << c.text << " gives: " << peakpool_last_error();
+  }
+  const std::string endless(100000, 'k');
+  peakpool_problem p;
+  EXPECT_EQ(peakpool_parse(("f32 nchw 1x1x2x2 " + endless).c_str(), &p), PEAKPOOL_INVALID_ARGUMENT);
+}
+
+struct Refusal {
+  const char* name;
+  std::function<void(peakpool_problem*)> change;  // of "f32 nchw 2x3x8x9 k2 s2 p0 window-u8"
+  peakpool_status status;
+  std::vector<std::string> says;  // parameter and value
+};
+
+std::vector<Refusal> Refusals() {
+  using P = peakpool_problem*;
+  const peakpool_status kInvalid = PEAKPOOL_INVALID_ARGUMENT, kOverflow = PEAKPOOL_SIZE_OVERFLOW;
+  return {
+      {"StructSize", [](P p) { p->struct_size = 7; }, kInvalid, {"struct_size", "7"}},
+      {"TypeBelow", [](P p) { p->type = -1; }, kInvalid, {"type", "-1"}},
+      {"TypeAbove", [](P p) { p->type = 12; }, kInvalid, {"type", "12"}},
+      {"Layout", [](P p) { p->layout = 2; }, kInvalid, {"layout", "2"}},
+      {"RankBelow", [](P p) { p->rank = 0; }, kInvalid, {"rank", "0"}},
+      {"RankAbove", [](P p) { p->rank = 4; }, kInvalid, {"rank", "4"}},
+      {"Rounding", [](P p) { p->rounding = 9; }, kInvalid, {"rounding", "9"}},
+      {"IndexFormat", [](P p) { p->index_format = 8; }, kInvalid, {"index_format", "8"}},
+      {"Algorithm", [](P p) { p->algorithm = -5; }, kInvalid, {"algorithm", "-5"}},
+      {"Flags", [](P p) { p->flags = 0x10; }, kInvalid, {"flags", "0x10"}},
+      {"Reserved", [](P p) { p->reserved = 3; }, kInvalid, {"reserved", "3"}},
+      {"Batch", [](P p) { p->batch = -2; }, kInvalid, {"batch", "-2"}},
+      {"Channels", [](P p) { p->channels = -7; }, kInvalid, {"channels", "-7"}},
+      {"Input", [](P p) { p->input[1] = 0; }, kInvalid, {"input[1]", "0"}},
+      {"Kernel", [](P p) { p->kernel[0] = 0; }, kInvalid, {"kernel[0]", "0"}},
+      {"Stride", [](P p) { p->stride[1] = -1; }, kInvalid, {"stride[1]", "-1"}},
+      {"Dilation", [](P p) { p->dilation[0] = 0; }, kInvalid, {"dilation[0]", "0"}},
+      {"PaddingBefore", [](P p) { p->padding[1].before = -3; }, kInvalid, {"padding[1].before", "-3"}},
+      {"PaddingAfter", [](P p) { p->padding[0].after = -4; }, kInvalid, {"padding[0].after", "-4"}},
+      {"KernelBeyondInput", [](P p) { p->kernel[0] = 10; }, kInvalid, {"kernel[0]", "10", "8"}},
+      {"DilatedKernelBeyondInput", [](P p) { p->dilation[1] = 9; }, kInvalid, {"kernel[1]", "10", "9"}},
+      {"ExactSizeThatDoesNotDivide", [](P p) { p->rounding = PEAKPOOL_EXACT; }, kInvalid, {"stride[1]", "2", "exact"}},
+      {"ExplicitOutput",
+       [](P p) {
+         p->rounding = PEAKPOOL_EXPLICIT;
+         p->output[0] = 2;
+         p->output[1] = 0;
+       },
+       kInvalid,
+       {"output[1]", "0"}},
+      {"ExplicitOutputBeyondInput",
+       [](P p) {
+         p->rounding = PEAKPOOL_EXPLICIT;
+         p->output[0] = 2;
+         p->output[1] = 6;
+       },
+       PEAKPOOL_EMPTY_WINDOW,
+       {"axis 1", "window 5"}},
+      {"EmptyWindow", [](P p) { p->padding[0].before = 2; }, PEAKPOOL_EMPTY_WINDOW, {"padding[0]", "2", "window 0"}},
+      {"EffectiveKernelOverflow",
+       [](P p) {
+         p->kernel[0] = kMost;
+         p->dilation[0] = 2;
+       },
+       kOverflow,
+       {"kernel[0]", std::to_string(kMost)}},
+      {"PaddedInputOverflow",
+       [](P p) { p->padding[1].after = kMost; },
+       kOverflow,
+       {"padding[1]", std::to_string(kMost)}},
+      {"OutputOverflow",
+       [](P p) {
+         p->rounding = PEAKPOOL_EXPLICIT;
+         p->output[0] = kMost;
+         p->output[1] = 4;
+         p->flags = PEAKPOOL_ALLOW_EMPTY;
+       },
+       kOverflow,
+       {"output[0]", std::to_string(kMost)}},
+      {"TensorOverflow",
+       [](P p) {
+         p->batch = kMost / 4;
+         p->channels = 8;
+       },
+       kOverflow,
+       {"input", std::to_string(kMost / 4)}},
+      {"TensorBytesOverflow", [](P p) { p->batch = kMost / (3 * 72); }, kOverflow, {"input"}},
+      {"InnermostStride",
+       [](P p) {
+         p->input_strides = {216, 72, {9, 2, 0}};
+       },
+       kInvalid,
+       {"input_strides.spatial[1]", "2"}},
+      {"NegativeStride",
+       [](P p) {
+         p->output_strides = {48, 16, {-4, 1, 0}};
+       },
+       kInvalid,
+       {"output_strides.spatial[0]", "-4"}},
+      {"OverlappingRows",
+       [](P p) {
+         p->input_strides = {216, 72, {8, 1, 0}};
+       },
+       kInvalid,
+       {"input_strides.spatial[0]", "8"}},
+      {"OverlappingPlanes",
+       [](P p) {
+         p->output_strides = {48, 15, {4, 1, 0}};
+       },
+       kInvalid,
+       {"output_strides.channel", "15"}},
+      {"TooManyTapsForU8",
+       [](P p) {
+         p->input[0] = p->input[1] = 64;
+         p->kernel[0] = 257;
+         p->kernel[1] = 1;
+         p->padding[0] = {200, 200};
+         p->flags = PEAKPOOL_ALLOW_EMPTY;
+       },
+       kInvalid,
+       {"window-u8", "257"}},
+      {"TooManyTapsForU8WithEmptyWindows",
+       [](P p) {
+         p->kernel[0] = p->kernel[1] = 16;
+         p->padding[0] = p->padding[1] = {16, 16};
+         p->flags = PEAKPOOL_ALLOW_EMPTY;
+       },
+       kInvalid,
+       {"window-u8", "256"}},
+      {"PlaneBeyondI32",
+       [](P p) {
+         p->index_format = PEAKPOOL_INDEX_PLANE_I32;
+         p->batch = p->channels = 1;
+         p->input[0] = p->input[1] = 1 << 16;
+       },
+       kInvalid,
+       {"plane-i32", "4294967296"}},
+      {"Target", [](P p) { p->target = "AVX9"; }, PEAKPOOL_UNSUPPORTED, {"target", "AVX9"}},
+  };
+}
+
+class Refused : public ::testing::TestWithParam<Refusal> {};
+
+TEST_P(Refused, WithStatusParameterAndValue) {
+  const Refusal& refusal = GetParam();
+  peakpool_problem problem = Parsed("f32 nchw 2x3x8x9 k2 s2 window-u8");
+  ASSERT_TRUE(Plan(problem));
+  refusal.change(&problem);
+  peakpool_plan* plan = reinterpret_cast<peakpool_plan*>(&problem);
+  ASSERT_EQ(peakpool_plan_create(&problem, &plan), refusal.status) << peakpool_last_error();
+  EXPECT_EQ(plan, nullptr);
+  const std::string error = peakpool_last_error();
+  for (const std::string& part : refusal.says) {
+    EXPECT_NE(error.find(part), std::string::npos) << "\"" << error << "\" does not say " << part;
+  }
+  EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+}
+
+INSTANTIATE_TEST_SUITE_P(Problem, Refused, ::testing::ValuesIn(Refusals()),
+                         [](const ::testing::TestParamInfo<Refusal>& info) { return info.param.name; });
+
+TEST(Accepted, LegalButUnusual) {
+  for (const char* text :
+       {"f32 nchw 1x1x8x9 k2 s5", "f32 nchw 1x1x8x9 k2 s1 p1", "f32 nchw 1x1x8x9 k3 s1 p2",
+        "f32 nchw 1x1x8x9 k3 s1 p9 allow-empty", "f32 nchw 1x1x16x16 k16 window-u8", "f32 nchw 1x1x1x1 k1 window-u8",
+        "f32 nchw 0x0x4x4 k2", "f32 ncw 1x1x5 k2 s9223372036854775807", "f32 nchw 1x2x4x4 k2 xs=32x16x4x1 ys=999x4x2x1",
+        "f32 nchw 3x1x4x4 k2 xs=16x0x4x1"}) {
+    const Plan plan(Parsed(text));
+    EXPECT_TRUE(plan) << text << ": " << plan.error();
+  }
+}
+
+TEST(Target, NamesAreUsableAndEndWithNull) {
+  const std::vector<std::string> targets = Targets();
+  for (const std::string& target : targets) {
+    peakpool_problem problem = Parsed("f32 nchw 1x1x4x4 k2");
+    problem.target = target.c_str();
+    const Plan plan(problem);
+    ASSERT_TRUE(plan) << plan.error();
+    EXPECT_EQ(plan.problem().target, nullptr) << "not kept";
+    std::vector<char> text(peakpool_explain(plan.get(), nullptr, 0) + 1);
+    peakpool_explain(plan.get(), text.data(), text.size());
+    EXPECT_NE(std::string(text.data()).find(target), std::string::npos) << text.data();
+  }
+  EXPECT_EQ(peakpool_target_name(static_cast<int>(targets.size())), nullptr);
+  EXPECT_EQ(peakpool_target_name(-1), nullptr);
+}
+
+TEST(Version, IsThere) {
+  EXPECT_EQ(peakpool_abi_version(), PEAKPOOL_ABI_VERSION);
+  EXPECT_STRNE(peakpool_version(), "");
+  for (int status = PEAKPOOL_OK; status <= PEAKPOOL_OUT_OF_MEMORY; ++status) {
+    EXPECT_STRNE(peakpool_status_name(static_cast<peakpool_status>(status)), "");
+  }
+  EXPECT_NE(peakpool_status_name(static_cast<peakpool_status>(99)), nullptr);
+}
+
+}  // namespace
+}  // namespace peakpool::tests

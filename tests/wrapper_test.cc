@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C++ wrapper, compiled as its users may: without exceptions and RTTI. No test framework, which needs both.
+#include <cstdio>
+#include <cstring>
+#include <peakpool/peakpool.hpp>
+#include <utility>
+
+#ifdef PEAKPOOL_TESTS_TBB
+#include <peakpool/tbb.hpp>
+#endif
+
+#define CHECK(condition)                                                            \
+  do {                                                                              \
+    if (!(condition)) return std::printf("line %d: %s\n", __LINE__, #condition), 1; \
+  } while (false)
+
+int main() {
+  peakpool::Plan plan("f32 nchw 1x2x64x64 k2 s2 window-u8");
+  CHECK(plan);
+  CHECK(plan.status() == PEAKPOOL_OK && std::strcmp(plan.error(), "") == 0);
+  CHECK(plan.input_elements() == 2 * 64 * 64 && plan.output_elements() == 2 * 32 * 32);
+  static float x[2 * 64 * 64], y[2 * 32 * 32], dx[2 * 64 * 64];
+  static uint8_t index[2 * 32 * 32];
+  for (int i = 0; i < 2 * 64 * 64; ++i) x[i] = static_cast<float>(i * 7 % 64);
+  CHECK(plan.forward(x, y, index) == PEAKPOOL_OK);
+  CHECK(plan.backward(y, index, dx) == PEAKPOOL_OK);
+  for (int o = 0; o < 2 * 32 * 32; ++o) {
+    const int at = (o / 32 * 2 + index[o] / 2) * 64 + o % 32 * 2 + index[o] % 2;
+    CHECK(y[o] == x[at] && dx[at] == y[o]);
+  }
+
+  peakpool::Plan moved(std::move(plan));
+  CHECK(moved && !plan);
+  plan = std::move(moved);
+  CHECK(plan && plan.problem().output[0] == 32);
+
+  const peakpool::Plan refused("f32 nchw 1x2x64x64 k2 s0");
+  CHECK(!refused && refused.status() == PEAKPOOL_INVALID_ARGUMENT);
+  CHECK(std::strstr(refused.error(), "stride[0] = 0") != nullptr);
+  const peakpool::Plan unreadable("f32 nchw 64 k2");
+  CHECK(!unreadable && std::strstr(unreadable.error(), "64") != nullptr);
+
+  peakpool::Problem problem(PEAKPOOL_F32, PEAKPOOL_CHANNELS_LAST, 1);
+  problem.input[0] = 5;
+  problem.kernel[0] = 3;
+  const peakpool::Plan line(problem);
+  CHECK(line && line.output_elements() == 3);
+  CHECK(!peakpool::Plan(peakpool::Problem(PEAKPOOL_F32, PEAKPOOL_CHANNELS_LAST, 7)));
+
+#ifdef PEAKPOOL_TESTS_TBB
+  tbb::task_arena arena(2);
+  const peakpool::TbbExecutor executor(arena);
+  static float again[2 * 32 * 32];
+  CHECK(plan.forward(x, again, nullptr, executor.get()) == PEAKPOOL_OK);
+  CHECK(std::memcmp(again, y, sizeof(y)) == 0);
+#endif
+  return 0;
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/random_problem.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace peakpool::tools {
+namespace {
+
+constexpr int64_t kMaxWork = 100000;     // taps in all
+constexpr int64_t kMaxElements = 40000;  // of x
+
+// The shapes that fused kernels take: one small square window, one stride.
+void DrawSmallWindow(Random* random, peakpool_problem* p) {
+  const int64_t kernel = random->Between(2, 3), stride = random->Between(1, 2);
+  const bool padded = random->OneIn(2);
+  for (int a = 0; a < p->rank; ++a) {
+    p->kernel[a] = kernel;
+    p->stride[a] = stride;
+    if (padded) p->padding[a] = {random->Between(0, 1), random->Between(0, 1)};
+    // Up to several vectors of the narrowest type and the widest registers, every remainder.
+    p->input[a] = kernel + random->Between(0, random->OneIn(4) ? 150 : 40);
+  }
+}
+
+void DrawAnyWindow(Random* random, peakpool_problem* p) {
+  for (int a = 0; a < p->rank; ++a) {
+    p->kernel[a] = random->Between(1, random->OneIn(8) ? 20 : 5);
+    p->stride[a] = random->OneIn(3) ? p->kernel[a] : random->Between(1, random->OneIn(8) ? 9 : 4);
+    p->dilation[a] = random->OneIn(3) ? random->Between(1, 4) : 1;
+    const int64_t reach = (p->kernel[a] - 1) * p->dilation[a] + 1;
+    // Pads beyond the window make empty windows.
+    const int64_t most = random->OneIn(8) ? reach + 2 : reach / 2;
+    p->padding[a] = {random->Between(0, most), random->Between(0, most)};
+    const int64_t least = std::max<int64_t>(1, reach - p->padding[a].before - p->padding[a].after);
+    p->input[a] = least + random->Between(0, random->OneIn(4) ? 100 : 20);
+  }
+}
+
+// One window of more taps than 16 bits number, most of them in the padding.
+void DrawHugeWindow(Random* random, peakpool_problem* p) {
+  p->kernel[0] = random->Between(65000, 70000);
+  p->stride[0] = random->Between(1, 1000);
+  p->input[0] = random->Between(1, 2000);
+  p->padding[0].before = random->Between(0, p->kernel[0] - 1);
+  p->padding[0].after = p->kernel[0] - 1;
+}
+
+// Halves the largest size until the problem is small enough.
+void Shrink(peakpool_problem* p) {
+  for (;;) {
+    int64_t output[PEAKPOOL_MAX_RANK];
+    if (peakpool_output_size(p, output) != PEAKPOOL_OK) return;  // whoever makes a plan of it finds out why
+    double elements = static_cast<double>(p->batch) * static_cast<double>(p->channels), work = elements;
+    int64_t* largest = p->batch > p->channels ? &p->batch : &p->channels;
+    for (int a = 0; a < p->rank; ++a) {
+      elements *= static_cast<double>(p->input[a]);
+      work *= static_cast<double>(output[a]) * static_cast<double>(p->kernel[a]);
+      if (p->input[a] > *largest) largest = &p->input[a];
+    }
+    if ((elements <= kMaxElements && work <= kMaxWork) || *largest <= 1) return;
+    *largest /= 2;
+  }
+}
+
+// Strides with gaps, in the usual order of the axes or another: a view into a larger tensor.
+void DrawStrides(Random* random, const peakpool_problem& p, const int64_t* spatial, peakpool_strides* strides) {
+  struct {
+    int64_t size, *stride;
+  } axes[PEAKPOOL_MAX_RANK + 2];
+  int count = 0;
+  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  if (last) axes[count++] = {p.channels, &strides->channel};
+  for (int a = p.rank - 1; a >= 0; --a) axes[count++] = {spatial[a], &strides->spatial[a]};
+  if (!last) axes[count++] = {p.channels, &strides->channel};
+  axes[count++] = {p.batch, &strides->batch};
+  if (random->OneIn(3)) std::swap(axes[random->Between(1, count - 1)], axes[random->Between(1, count - 1)]);
+  int64_t stride = 1;
+  for (int i = 0; i < count; ++i) {
+    *axes[i].stride = stride;
+    stride *= std::max<int64_t>(1, axes[i].size);
+    if (random->OneIn(2)) stride += random->Between(1, 5);
+  }
+}
+
+int64_t Span(const peakpool_problem& p, const int64_t* spatial, const peakpool_strides& strides) {
+  if (p.batch == 0 || p.channels == 0) return 0;
+  int64_t last = (p.batch - 1) * strides.batch + (p.channels - 1) * strides.channel;
+  for (int a = 0; a < p.rank; ++a) {
+    if (spatial[a] == 0) return 0;
+    last += (spatial[a] - 1) * strides.spatial[a];
+  }
+  return last + 1;
+}
+
+int MantissaBits(int32_t type) {
+  return type == PEAKPOOL_F64 ? 52 : type == PEAKPOOL_F32 ? 23 : type == PEAKPOOL_F16 ? 10 : 7;
+}
+
+bool IsFloat(int32_t type) { return type <= PEAKPOOL_BF16; }
+
+// The bits of a floating-point type nearest to zero from `value`, which is 0 or within the normal range.
+uint64_t FloatBits(int32_t type, double value) {
+  uint64_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const int width = static_cast<int>(ElementBytes(type)) * 8, mantissa = MantissaBits(type);
+  const int exponent_bits = width - 1 - mantissa;
+  const uint64_t sign = bits >> 63 << (width - 1);
+  if (value == 0) return sign;
+  const int64_t exponent = static_cast<int64_t>(bits >> 52 & 0x7FF) - 1023 + (int64_t{1} << (exponent_bits - 1)) - 1;
+  return sign | static_cast<uint64_t>(exponent) << mantissa | (bits & ((uint64_t{1} << 52) - 1)) >> (52 - mantissa);
+}
+
+uint64_t SpecialFloat(int32_t type, Random* random) {
+  const int width = static_cast<int>(ElementBytes(type)) * 8, mantissa = MantissaBits(type);
+  const uint64_t sign = random->Next() % 2 << (width - 1);
+  const uint64_t quiet = uint64_t{1} << (mantissa - 1);
+  const uint64_t infinity = ((uint64_t{1} << (width - 1 - mantissa)) - 1) << mantissa;
+  switch (random->Between(0, 6)) {
+    case 0: return sign;                                                  // zero
+    case 1: return sign | infinity;                                       //
+    case 2: return sign | infinity | quiet;                               // the canonical NaN, or its negative
+    case 3: return sign | infinity | quiet | random->Next() % quiet;      // a quiet NaN with a payload
+    case 4: return sign | infinity | (1 + random->Next() % (quiet - 1));  // a signalling NaN
+    case 5: return sign | 1;                                              // subnormal
+    default: return sign | (infinity - 1);                                // the largest finite value
+  }
+}
+
+}  // namespace
+
+size_t ElementBytes(int32_t type) {
+  switch (type) {
+    case PEAKPOOL_I8:
+    case PEAKPOOL_U8: return 1;
+    case PEAKPOOL_F16:
+    case PEAKPOOL_BF16:
+    case PEAKPOOL_I16:
+    case PEAKPOOL_U16: return 2;
+    case PEAKPOOL_F64:
+    case PEAKPOOL_I64:
+    case PEAKPOOL_U64: return 8;
+    default: return 4;
+  }
+}
+
+size_t IndexBytes(int32_t index_format) {
+  switch (index_format) {
+    case PEAKPOOL_INDEX_NONE: return 0;
+    case PEAKPOOL_INDEX_WINDOW_U8: return 1;
+    case PEAKPOOL_INDEX_WINDOW_U16: return 2;
+    case PEAKPOOL_INDEX_WINDOW_U32:
+    case PEAKPOOL_INDEX_PLANE_I32: return 4;
+    default: return 8;
+  }
+}
+
+peakpool_problem RandomProblem(Random* random) {
+  const bool small = random->OneIn(2), huge = !small && random->OneIn(300);
+  const int rank = huge ? 1 : small || random->OneIn(3) ? 2 : static_cast<int>(random->Between(1, 3));
+  const auto type = static_cast<peakpool_type>(random->OneIn(2) ? int64_t{PEAKPOOL_F32}
+                                                                : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
+  const auto layout = random->OneIn(2) ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
+  peakpool_problem p;
+  peakpool_problem_init(&p, type, layout, rank);
+  p.batch = random->OneIn(30) ? 0 : random->Between(1, 3);
+  p.channels = random->OneIn(30) ? 0 : random->OneIn(2) ? random->Between(1, 4) : random->Between(1, 100);
+  if (small) {
+    DrawSmallWindow(random, &p);
+  } else if (huge) {
+    DrawHugeWindow(random, &p);
+  } else {
+    DrawAnyWindow(random, &p);
+  }
+  p.rounding = static_cast<int32_t>(random->Between(PEAKPOOL_FLOOR, PEAKPOOL_EXACT));
+  if (random->OneIn(10)) (random->OneIn(2) ? peakpool_pad_same_upper : peakpool_pad_same_lower)(&p);
+  // Half of the indices are the compact ones that training uses.
+  p.index_format = random->OneIn(2)
+                       ? int32_t{PEAKPOOL_INDEX_WINDOW_U8}
+                       : static_cast<int32_t>(random->Between(PEAKPOOL_INDEX_NONE, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64));
+  if (random->OneIn(4)) p.flags |= PEAKPOOL_ALLOW_EMPTY;
+  if (random->OneIn(4)) p.flags |= PEAKPOOL_ACCUMULATE;
+  if (p.rounding != PEAKPOOL_EXPLICIT) {
+    Shrink(&p);
+    int64_t output[PEAKPOOL_MAX_RANK];
+    if (random->OneIn(10) && peakpool_output_size(&p, output) == PEAKPOOL_OK) {
+      p.rounding = PEAKPOOL_EXPLICIT;
+      for (int a = 0; a < rank; ++a) p.output[a] = std::max<int64_t>(1, output[a] - random->Between(0, 2));
+    }
+  }
+  int64_t output[PEAKPOOL_MAX_RANK];
+  if (random->OneIn(4) && peakpool_output_size(&p, output) == PEAKPOOL_OK) {
+    if (random->OneIn(2)) DrawStrides(random, p, p.input, &p.input_strides);
+    if (random->OneIn(2)) DrawStrides(random, p, output, &p.output_strides);
+  }
+  return p;
+}
+
+int64_t InputSpan(const peakpool_problem& resolved) { return Span(resolved, resolved.input, resolved.input_strides); }
+int64_t OutputSpan(const peakpool_problem& resolved) {
+  return Span(resolved, resolved.output, resolved.output_strides);
+}
+
+void RandomValues(int32_t type, Random* random, int64_t count, void* values) {
+  const size_t bytes = ElementBytes(type);
+  const int64_t distinct = random->OneIn(2) ? 4 : 100;
+  const int64_t kind = random->Between(0, 7);
+  const int64_t special = int64_t{1} << random->Between(1, 7);  // one value in so many
+  const uint64_t constant = IsFloat(type) ? SpecialFloat(type, random) : random->Next();
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t small = random->Between(-distinct, distinct);
+    uint64_t bits;
+    if (kind == 0) {
+      bits = constant;  // every window a tie, perhaps of NaNs or infinities
+    } else if (kind == 1 && !IsFloat(type)) {
+      bits = random->Next();
+    } else if (kind == 2 && !IsFloat(type)) {
+      const uint64_t sign = uint64_t{1} << (8 * bytes - 1);  // near the ends of signed and unsigned ranges
+      bits = (random->OneIn(2) ? sign : 0) + static_cast<uint64_t>(random->Between(-2, 2));
+    } else if ((kind == 3 || kind == 4) && IsFloat(type) && random->OneIn(special)) {
+      bits = SpecialFloat(type, random);
+    } else {
+      if (kind == 5) small = i % 100;   // the last tap of a row wins
+      if (kind == 6) small = -i % 100;  // the first one
+      bits = IsFloat(type) ? FloatBits(type, static_cast<double>(small) / 4) : static_cast<uint64_t>(small);
+    }
+    std::memcpy(static_cast<char*>(values) + static_cast<size_t>(i) * bytes, &bits, bytes);  // little-endian
+  }
+}
+
+void RandomGradients(int32_t type, Random* random, int64_t count, void* values) {
+  const size_t bytes = ElementBytes(type);
+  const bool specials = random->OneIn(4);
+  const int width = static_cast<int>(bytes) * 8, mantissa = MantissaBits(type);
+  const uint64_t infinity = ((uint64_t{1} << (width - 1 - mantissa)) - 1) << mantissa;
+  for (int64_t i = 0; i < count; ++i) {
+    const double magnitude =
+        std::ldexp(static_cast<double>(random->Between(1, 1000)), -static_cast<int>(random->Between(0, 12)));
+    uint64_t bits = FloatBits(type, random->OneIn(2) ? -magnitude : magnitude);
+    if (random->OneIn(10)) bits = random->Next() % 2 << (width - 1);
+    if (specials && random->OneIn(20)) bits = infinity | (random->Next() % 2 << (mantissa - 1));
+    std::memcpy(static_cast<char*>(values) + static_cast<size_t>(i) * bytes, &bits, bytes);
+  }
+}
+
+}  // namespace peakpool::tools
