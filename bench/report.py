@@ -243,7 +243,8 @@ def charts(folder, prefix, report):
             axis.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
             axis.set_title(MODE_TITLES[mode])
             axis.grid(axis='y', alpha=0.3)
-        axes[0].legend()
+        if drawn:
+            axes[0].legend()
         axes[-1].set_xticks(range(len(names)), names, rotation=60, ha='right')
         figure.suptitle(f'f32, one thread, {report.context["target"]}: {title}')
         if drawn:
@@ -270,8 +271,8 @@ def charts(folder, prefix, report):
         axis.set_title(f'{MODE_TITLES[mode]}, f32 16x256x256, stride 1')
         axis.grid(alpha=0.3)
     axes[0].set_ylabel('µs')
-    axes[0].legend(fontsize=8)
     if drawn:
+        axes[0].legend(fontsize=8)
         made.append(f'{prefix}-kernel-size.svg')
         figure.savefig(os.path.join(folder, made[-1]))
     plt.close(figure)

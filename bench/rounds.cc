@@ -8,17 +8,17 @@
 namespace peakpool_bench {
 namespace {
 
-double Now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 double Time(const Side& side, int64_t calls) {
-  const double start = Now();
+  const double start = Seconds();
   for (int64_t i = 0; i < calls; ++i) side.run(side.context);
-  return Now() - start;
+  return Seconds() - start;
 }
 
 constexpr double kSlowCall = 5e-3;  // calls this long need no untimed one before them
 
 }  // namespace
+
+double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double Side::Minimum() const { return rounds.empty() ? 0 : *std::min_element(rounds.begin(), rounds.end()); }
 

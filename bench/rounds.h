@@ -27,6 +27,8 @@ struct RoundsOptions {
   void (*evict)() = nullptr;   // called before every single call, untimed: measures with cold caches
 };
 
+double Seconds();  // of a clock that only moves forward
+
 // Fills `calls` and `rounds` of every side. Each slot starts with one untimed call, which brings the side's buffers
 // back into the caches that they fit and wakes its threads.
 void RunRounds(std::vector<Side>* sides, const RoundsOptions& options);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 namespace peakpool_bench {
 namespace {
@@ -143,8 +144,8 @@ bool Task::Prepare(peakpool_problem problem, Mode mode, int threads, std::string
   mode_ = mode;
   threads_ = threads;
   executor_ = threads == 1 ? peakpool_serial_executor() : peakpool_default_executor();
-  if (threads > 1 && executor_->threads < 2) {
-    *error = "the default executor has one thread: peakpool was built without oneTBB, or the machine has one core";
+  if (threads > 1 && (executor_->threads == 1 || std::thread::hardware_concurrency() < 2)) {
+    *error = "only one thread: peakpool was built without oneTBB, or the machine has one core";
     return false;
   }
   if (mode != Mode::kForward) {

@@ -109,7 +109,7 @@ size_t peakpool_describe(const peakpool_problem* problem, char* buffer, size_t s
   if (problem == nullptr || problem->struct_size != sizeof(*problem) || problem->type < PEAKPOOL_F32 ||
       problem->type > PEAKPOOL_U64 || problem->layout < 0 || problem->layout > PEAKPOOL_CHANNELS_LAST ||
       problem->rank < 1 || problem->rank > PEAKPOOL_MAX_RANK || problem->rounding < 0 ||
-      problem->rounding > PEAKPOOL_EXPLICIT || problem->index_format < 0 ||
+      problem->rounding > PEAKPOOL_ADAPTIVE || problem->index_format < 0 ||
       problem->index_format > PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) {
     return 0;
   }

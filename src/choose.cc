@@ -20,6 +20,15 @@ const char* WindowRefusal(const Shape& shape) {
   return nullptr;
 }
 
+// Why only the reference takes the problem, or null.
+const char* Im2colReason(const Shape& shape) {
+  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return "asked for";
+  for (const Axis& axis : shape.geometry.axis) {
+    if (axis.adaptive) return "adaptive windows of unequal sizes";
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 const char* AlgorithmName(Algorithm algorithm) {
@@ -33,7 +42,7 @@ const char* AlgorithmName(Algorithm algorithm) {
 }
 
 Choice ChooseForward(const Shape& shape) {
-  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
+  if (const char* why = Im2colReason(shape)) return {Algorithm::kIm2col, why, nullptr, nullptr};
   if (const char* why = WindowRefusal(shape)) {
     return {Algorithm::kSeparable, "takes every geometry", "window", why};
   }
@@ -41,7 +50,7 @@ Choice ChooseForward(const Shape& shape) {
 }
 
 Choice ChooseBackward(const Shape& shape) {
-  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
+  if (const char* why = Im2colReason(shape)) return {Algorithm::kIm2col, why, nullptr, nullptr};
   const char* why = shape.problem.index_format == PEAKPOOL_INDEX_WINDOW_U8 ? WindowRefusal(shape)
                                                                            : "the index format is not window-u8";
   if (why != nullptr) return {Algorithm::kScatter, "takes every geometry", "gather", why};

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "src/element.h"
 #include "src/error.h"
 #include "src/text.h"
 
@@ -76,6 +77,43 @@ bool ReadStrides(const char* text, int rank, peakpool_strides* strides) {
   return true;
 }
 
+bool IsSigned(int32_t type) {
+  return VisitType(type, [](auto element) { return std::is_signed<decltype(element)>::value; });
+}
+
+// "lower:upper" in the arithmetic of the type.
+bool ReadClamp(const char* text, peakpool_problem* p) {
+  peakpool_scalar* const bounds[] = {&p->clamp_lower, &p->clamp_upper};
+  for (int i = 0; i < 2; ++i) {
+    char* end;
+    errno = 0;
+    if (IsFloat(p->type)) {
+      bounds[i]->real = std::strtod(text, &end);
+    } else if (IsSigned(p->type)) {
+      bounds[i]->integer = std::strtoll(text, &end, 10);
+    } else {
+      if (*text == '-') return false;
+      bounds[i]->natural = std::strtoull(text, &end, 10);
+    }
+    if (end == text || errno != 0 || *end != (i == 0 ? ':' : '\0')) return false;
+    text = end + 1;
+  }
+  p->flags |= PEAKPOOL_CLAMP;
+  return true;
+}
+
+void WriteClamp(Text* text, const peakpool_problem& p) {
+  if (IsFloat(p.type)) {
+    text->Add(" clamp=%.17g:%.17g", p.clamp_lower.real, p.clamp_upper.real);
+  } else if (IsSigned(p.type)) {
+    text->Add(" clamp=%lld:%lld", static_cast<long long>(p.clamp_lower.integer),
+              static_cast<long long>(p.clamp_upper.integer));
+  } else {
+    text->Add(" clamp=%llu:%llu", static_cast<unsigned long long>(p.clamp_lower.natural),
+              static_cast<unsigned long long>(p.clamp_upper.natural));
+  }
+}
+
 bool ReadToken(const char* token, peakpool_problem* p, bool* has_kernel, bool* has_stride) {
   const int rank = p->rank;
   if (int rounding = Find(kRoundingNames, token); rounding >= 0) {
@@ -89,12 +127,14 @@ bool ReadToken(const char* token, peakpool_problem* p, bool* has_kernel, bool* h
   if (std::strcmp(token, "allow-empty") == 0) return p->flags |= PEAKPOOL_ALLOW_EMPTY, true;
   if (std::strcmp(token, "accumulate") == 0) return p->flags |= PEAKPOOL_ACCUMULATE, true;
   if (std::strcmp(token, "im2col") == 0) return p->algorithm = PEAKPOOL_IM2COL, true;
+  if (std::strncmp(token, "clamp=", 6) == 0) return ReadClamp(token + 6, p);
   if (std::strncmp(token, "xs=", 3) == 0) return ReadStrides(token + 3, rank, &p->input_strides);
   if (std::strncmp(token, "ys=", 3) == 0) return ReadStrides(token + 3, rank, &p->output_strides);
   switch (token[0]) {
     case 'k': return *has_kernel = true, ReadAxes(token + 1, rank, p->kernel);
     case 's': return *has_stride = true, ReadAxes(token + 1, rank, p->stride);
     case 'd': return ReadAxes(token + 1, rank, p->dilation);
+    case 'a': return *has_kernel = true, p->rounding = PEAKPOOL_ADAPTIVE, ReadAxes(token + 1, rank, p->output);
     case 'o': return p->rounding = PEAKPOOL_EXPLICIT, ReadAxes(token + 1, rank, p->output);
     case 'p': {
       int64_t before[PEAKPOOL_MAX_RANK] = {}, after[PEAKPOOL_MAX_RANK] = {};
@@ -167,7 +207,7 @@ peakpool_status Parse(const char* text, peakpool_problem* problem) {
     if (!valid) {
       static const char* const kExpected[] = {"a type such as f32", "a layout such as nchw or nhwc",
                                               "sizes NxCxSPATIAL that match the layout",
-                                              "k, s, p, d, o with sizes, a rounding, an index format or a flag"};
+                                              "k, s, p, d, o, a with sizes, a rounding, an index format or a flag"};
       return Fail(PEAKPOOL_INVALID_ARGUMENT, "\"%s\": expected %s", token, kExpected[position < 3 ? position : 3]);
     }
   }
@@ -184,8 +224,13 @@ size_t Describe(const peakpool_problem& p, char* buffer, size_t size) {
   text.Add("%s %s %lldx%lld", kTypeNames[p.type], kLayoutNames[p.layout][p.rank - 1], static_cast<long long>(p.batch),
            static_cast<long long>(p.channels));
   for (int a = 0; a < p.rank; ++a) text.Add("x%lld", static_cast<long long>(p.input[a]));
-  WriteSizes(&text, "k", p.kernel, p.rank);
-  WriteSizes(&text, "s", p.stride, p.rank);
+  const bool adaptive = p.rounding == PEAKPOOL_ADAPTIVE;
+  if (adaptive) {
+    WriteSizes(&text, "a", p.output, p.rank);
+  } else {
+    WriteSizes(&text, "k", p.kernel, p.rank);
+    WriteSizes(&text, "s", p.stride, p.rank);
+  }
   bool padded = false, symmetric = true, same = true, dilated = false;
   for (int a = 0; a < p.rank; ++a) {
     padded |= p.padding[a].before != 0 || p.padding[a].after != 0;
@@ -193,23 +238,24 @@ size_t Describe(const peakpool_problem& p, char* buffer, size_t size) {
     same &= p.padding[a].before == p.padding[0].before && p.padding[a].after == p.padding[0].after;
     dilated |= p.dilation[a] != 1;
   }
-  if (padded) {
+  if (padded && !adaptive) {
     text.Add(" p");
     for (int a = 0; a < (same ? 1 : p.rank); ++a) {
       text.Add(a == 0 ? "%lld" : "x%lld", static_cast<long long>(p.padding[a].before));
       if (!symmetric) text.Add(":%lld", static_cast<long long>(p.padding[a].after));
     }
   }
-  if (dilated) WriteSizes(&text, "d", p.dilation, p.rank);
+  if (dilated && !adaptive) WriteSizes(&text, "d", p.dilation, p.rank);
   if (p.rounding == PEAKPOOL_EXPLICIT) {
     WriteSizes(&text, "o", p.output, p.rank);
-  } else if (p.rounding != PEAKPOOL_FLOOR) {
+  } else if (p.rounding != PEAKPOOL_FLOOR && !adaptive) {
     text.Add(" %s", kRoundingNames[p.rounding]);
   }
   if (p.index_format != PEAKPOOL_INDEX_NONE) text.Add(" %s", kIndexNames[p.index_format]);
   if (p.flags & PEAKPOOL_ALLOW_EMPTY) text.Add(" allow-empty");
   if (p.flags & PEAKPOOL_ACCUMULATE) text.Add(" accumulate");
   if (p.algorithm == PEAKPOOL_IM2COL) text.Add(" im2col");
+  if (p.flags & PEAKPOOL_CLAMP) WriteClamp(&text, p);
   WriteStrides(&text, "xs=", p.input_strides, p.rank);
   WriteStrides(&text, "ys=", p.output_strides, p.rank);
   return text.length();

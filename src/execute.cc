@@ -6,6 +6,7 @@
 
 #include "src/backward_scatter.h"
 #include "src/executor.h"
+#include "src/index_reader.h"
 #include "src/indices.h"
 #include "src/reference/im2col.h"
 #include "src/unpool.h"
@@ -19,6 +20,9 @@ constexpr int64_t kLeastColumns = 1024;
 
 // Taps of the lines in flight while they await conversion to another index format.
 constexpr int64_t kTapBlockBytes = 16 * 1024;
+
+// Outputs between two visits of the clamp.
+constexpr int64_t kClampBytes = 16 * 1024;
 
 int64_t Bytes(const peakpool_plan& plan) {
   return (plan.shape.input_extent + plan.shape.output_extent) * ElementBytes(plan.problem.type) +
@@ -55,6 +59,38 @@ struct View {
 const void* Advance(const void* base, int64_t bytes) { return static_cast<const char*>(base) + bytes; }
 void* Advance(void* base, int64_t bytes) { return static_cast<char*>(base) + bytes; }
 
+// Bounds the outputs of the given lines, columns and channels. y is that of the whole tensor.
+void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range channels, void* y) {
+  const Geometry& g = plan.shape.geometry;
+  const int64_t bytes = ElementBytes(plan.problem.type);
+  const bool by_pixel = g.channels_last && (channels.size() != g.channels || g.output.axis[kWidth] != g.channels);
+  const int64_t runs = by_pixel ? columns.size() : 1;
+  const int64_t count = by_pixel ? channels.size() : Elements(columns, channels, g.channels_last);
+  ForEachLine(g, lines, [&](const OutputPosition&, int64_t offset) {
+    offset += columns.begin * g.output.axis[kWidth] + (g.channels_last ? channels.begin : 0);
+    for (int64_t run = 0; run < runs; ++run) {
+      plan.kernels->clamp(Advance(y, (offset + run * g.output.axis[kWidth]) * bytes), count, plan.shape.clamp_lower,
+                          plan.shape.clamp_upper);
+    }
+  });
+}
+
+// Runs the kernel, and where outputs are clamped does so a few lines at a time, while they are in the L1 cache.
+void RunKernel(const peakpool_plan& plan, ForwardCall call, Range columns, Range channels, void* y) {
+  if (!(plan.problem.flags & PEAKPOOL_CLAMP)) {
+    plan.forward_kernel(call);
+    return;
+  }
+  const int64_t line_bytes =
+      Elements(columns, channels, plan.shape.geometry.channels_last) * ElementBytes(plan.problem.type);
+  const int64_t step = std::max<int64_t>(kClampBytes / line_bytes, 2), end = call.end;
+  for (; call.begin < end; call.begin = call.end) {
+    call.end = std::min(call.begin + step, end);
+    plan.forward_kernel(call);
+    ClampLines(plan, {call.begin, call.end}, columns, channels, y);
+  }
+}
+
 // One task whose indices, if any, are window taps that the kernel writes in place.
 void RunForward(const peakpool_plan& plan, Range lines, Range columns, Range channels, const void* x, void* y,
                 void* index) {
@@ -62,19 +98,21 @@ void RunForward(const peakpool_plan& plan, Range lines, Range columns, Range cha
   const Geometry& g = plan.shape.geometry;
   const int index_bytes = static_cast<int>(IndexBytes(plan.problem.index_format));
   if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels)) {
-    plan.forward_kernel({&g, x, y, {index, index_bytes, g.output, 0}, lines.begin, lines.end, scratch});
+    const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, lines.begin, lines.end, scratch};
+    RunKernel(plan, call, columns, channels, y);
     return;
   }
   const View view(g, columns, channels);
   const int64_t bytes = ElementBytes(plan.problem.type);
-  plan.forward_kernel(
-      {&view.geometry,
-       Advance(x, view.input_offset * bytes),
-       Advance(y, view.output_offset * bytes),
-       {index == nullptr ? nullptr : Advance(index, view.output_offset * index_bytes), index_bytes, g.output, 0},
-       lines.begin,
-       lines.end,
-       scratch});
+  void* const taps = index == nullptr ? nullptr : Advance(index, view.output_offset * index_bytes);
+  const ForwardCall call = {&view.geometry,
+                            Advance(x, view.input_offset * bytes),
+                            Advance(y, view.output_offset * bytes),
+                            {taps, index_bytes, g.output, 0},
+                            lines.begin,
+                            lines.end,
+                            scratch};
+  RunKernel(plan, call, columns, channels, y);
 }
 
 // The same for other index formats: the kernel writes taps of a few lines to a block, which is then converted.
@@ -112,13 +150,14 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
   const int64_t step = std::max<int64_t>(room / elements, 1);
   for (int64_t begin = lines.begin; begin < lines.end; begin += step) {
     const Range block = {begin, std::min(begin + step, lines.end)};
-    plan.forward_kernel({&view.geometry,
-                         Advance(x, view.input_offset * bytes),
-                         Advance(y, view.output_offset * bytes),
-                         {taps, tap_bytes, dense, block.begin * elements},
-                         block.begin,
-                         block.end,
-                         scratch});
+    const ForwardCall call = {&view.geometry,
+                              Advance(x, view.input_offset * bytes),
+                              Advance(y, view.output_offset * bytes),
+                              {taps, tap_bytes, dense, block.begin * elements},
+                              block.begin,
+                              block.end,
+                              scratch};
+    RunKernel(plan, call, columns, channels, y);
     ExpandTaps(g, plan.problem.index_format, taps, tap_bytes, block, columns, channels, index);
   }
 }

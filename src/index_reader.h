@@ -8,6 +8,7 @@
 
 #include "peakpool/peakpool.h"
 #include "src/geometry.h"
+#include "src/partition.h"
 
 namespace peakpool {
 
@@ -27,6 +28,22 @@ auto VisitIndexType(int32_t index_format, Visit visit) {
 struct OutputPosition {
   int64_t n, c, o[3];
 };
+
+// Calls visit(output at width 0 and its first channel, offset of that element in y) for each line.
+template <class Visit>
+void ForEachLine(const Geometry& g, Range lines, Visit visit) {
+  for (int64_t line = lines.begin; line < lines.end; ++line) {
+    OutputPosition output = {};
+    int64_t rest = line / g.axis[kHeight].output;
+    output.o[kHeight] = line - rest * g.axis[kHeight].output;
+    const int64_t plane = rest / g.axis[kDepth].output;
+    output.o[kDepth] = rest - plane * g.axis[kDepth].output;
+    output.n = g.channels_last ? plane : plane / g.channels;
+    output.c = g.channels_last ? 0 : plane - output.n * g.channels;
+    visit(output, output.n * g.output.batch + output.c * g.output.channel + output.o[0] * g.output.axis[0] +
+                      output.o[1] * g.output.axis[1]);
+  }
+}
 
 // Reads untrusted indices of any format. Divisions are 64-bit and plain; PositionDecoder in backward_scatter.h is the
 // fast one for whole runs of outputs that point into their own windows.
@@ -63,9 +80,10 @@ class IndexReader {
       int64_t rest = index;
       for (int a = 2; a >= 0; --a) {
         const Axis& axis = g_.axis[a];
-        at[a] = axis.Begin(output.o[a]) + rest % axis.kernel * axis.dilation;
+        const int64_t tap = rest % axis.kernel;
         rest /= axis.kernel;
-        if (at[a] < 0 || at[a] >= axis.input) return kInvalid;
+        if (tap < axis.FirstTap(output.o[a]) || tap >= axis.TapEnd(output.o[a])) return kInvalid;
+        at[a] = axis.Begin(output.o[a]) + tap * axis.dilation;
       }
       if (rest != 0) return kInvalid;
     }

@@ -56,22 +56,6 @@ class TapOffsets {
   int64_t table_[sizeof(Tap) == 1 ? 256 : 1];
 };
 
-// Calls visit(output at width 0 and its first channel, offset of that element in y) for each line.
-template <class Visit>
-void ForEachLine(const Geometry& g, Range lines, Visit visit) {
-  for (int64_t line = lines.begin; line < lines.end; ++line) {
-    OutputPosition output = {};
-    int64_t rest = line / g.axis[kHeight].output;
-    output.o[kHeight] = line - rest * g.axis[kHeight].output;
-    const int64_t plane = rest / g.axis[kDepth].output;
-    output.o[kDepth] = rest - plane * g.axis[kDepth].output;
-    output.n = g.channels_last ? plane : plane / g.channels;
-    output.c = g.channels_last ? 0 : plane - output.n * g.channels;
-    visit(output, output.n * g.output.batch + output.c * g.output.channel + output.o[0] * g.output.axis[0] +
-                      output.o[1] * g.output.axis[1]);
-  }
-}
-
 template <class Tap, class Index>
 void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range lines, Range columns, Range channels,
             Index* index) {
@@ -123,7 +107,8 @@ int64_t Encode(const Geometry& g, int32_t index_format, const PositionStrides& s
   for (int a = 0; a < 3; ++a) {
     const Axis& axis = g.axis[a];
     const int64_t distance = at[a] - axis.Begin(output.o[a]);
-    if (distance < 0 || distance % axis.dilation != 0 || distance / axis.dilation >= axis.kernel) return -1;
+    if (distance < 0 || distance % axis.dilation != 0 || distance / axis.dilation >= axis.TapEnd(output.o[a]))
+      return -1;
     tap = tap * axis.kernel + distance / axis.dilation;
   }
   return tap;

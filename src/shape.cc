@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cinttypes>
+#include <cstring>
 #include <utility>
 
 #include "src/element.h"
 #include "src/error.h"
+#include "src/half.h"
 
 namespace peakpool {
 namespace {
@@ -35,10 +37,10 @@ peakpool_status CheckHeader(const peakpool_problem& p) {
   if (p.rank < 1 || p.rank > PEAKPOOL_MAX_RANK) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", p.rank, PEAKPOOL_MAX_RANK);
   }
-  if (peakpool_status s = CheckEnum("rounding", p.rounding, PEAKPOOL_EXPLICIT)) return s;
+  if (peakpool_status s = CheckEnum("rounding", p.rounding, PEAKPOOL_ADAPTIVE)) return s;
   if (peakpool_status s = CheckEnum("index_format", p.index_format, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64)) return s;
   if (peakpool_status s = CheckEnum("algorithm", p.algorithm, PEAKPOOL_IM2COL)) return s;
-  if (p.flags & ~static_cast<uint32_t>(PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE)) {
+  if (p.flags & ~static_cast<uint32_t>(PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE | PEAKPOOL_CLAMP)) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "flags = 0x%x: unknown bits", p.flags);
   }
   if (p.reserved != 0) return Fail(PEAKPOOL_INVALID_ARGUMENT, "reserved = %d: must be 0", p.reserved);
@@ -73,7 +75,7 @@ peakpool_status OutputSize(const peakpool_problem& p, int a, int64_t* output) {
     return Fail(PEAKPOOL_SIZE_OVERFLOW, "padding[%d] = %" PRId64 ":%" PRId64 ": the padded input exceeds 64 bits", a,
                 p.padding[a].before, p.padding[a].after);
   }
-  if (p.rounding == PEAKPOOL_EXPLICIT) {
+  if (p.rounding == PEAKPOOL_EXPLICIT || p.rounding == PEAKPOOL_ADAPTIVE) {
     if (peakpool_status s = CheckAtLeast("output", a, "", p.output[a], 1)) return s;
     *output = p.output[a];
     return PEAKPOOL_OK;
@@ -99,6 +101,29 @@ peakpool_status OutputSize(const peakpool_problem& p, int a, int64_t* output) {
                 p.stride[a], room);
   }
   *output = steps + 1;
+  return PEAKPOOL_OK;
+}
+
+// The kernel and stride that adaptive pooling amounts to; where the output does not divide the input, windows differ in
+// size and the kernel is the largest.
+peakpool_status ResolveAdaptive(peakpool_problem* p, int a, bool* unequal) {
+  if (peakpool_status s = CheckAtLeast("input", a, "", p->input[a], 1)) return s;
+  if (peakpool_status s = CheckAtLeast("output", a, "", p->output[a], 1)) return s;
+  int64_t largest;
+  if (MultiplyOverflows(p->input[a], p->output[a] + 1, &largest)) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW, "output[%d] = %" PRId64 ": adaptive windows exceed 64 bits", a, p->output[a]);
+  }
+  p->dilation[a] = 1;
+  p->padding[a] = {0, 0};
+  *unequal = p->input[a] % p->output[a] != 0;
+  if (*unequal) {
+    Axis axis = {p->input[a], p->output[a], 1, 1, 1, 0, true};
+    for (int64_t o = 0; o < axis.output; ++o) axis.kernel = std::max(axis.kernel, axis.TapEnd(o));
+    p->kernel[a] = axis.kernel;
+    p->stride[a] = 1;
+  } else {
+    p->kernel[a] = p->stride[a] = p->input[a] / p->output[a];
+  }
   return PEAKPOOL_OK;
 }
 
@@ -248,6 +273,57 @@ peakpool_status CheckIndexFormat(const Shape& shape) {
   }
 }
 
+// The bound as an element; for floats rounded to nearest, for integers only if it fits.
+template <class T>
+bool ToElement(peakpool_scalar value, unsigned char* bytes) {
+  T element;
+  if constexpr (std::is_same<T, F16>::value) {
+    element.bits = RoundToF16(value.real);
+  } else if constexpr (std::is_same<T, BF16>::value) {
+    element.bits = RoundToBf16(value.real);
+  } else if constexpr (std::is_floating_point<T>::value) {
+    element = static_cast<T>(value.real);
+  } else if constexpr (std::is_signed<T>::value) {
+    element = static_cast<T>(value.integer);
+    if (element != value.integer) return false;
+  } else {
+    element = static_cast<T>(value.natural);
+    if (element != value.natural) return false;
+  }
+  std::memcpy(bytes, &element, sizeof(element));
+  return true;
+}
+
+peakpool_status ResolveClamp(const peakpool_problem& p, Shape* shape) {
+  struct Bound {
+    const char* name;
+    peakpool_scalar value;
+    unsigned char* element;
+  };
+  const Bound bounds[] = {{"clamp_lower", p.clamp_lower, shape->clamp_lower},
+                          {"clamp_upper", p.clamp_upper, shape->clamp_upper}};
+  const bool real = IsFloat(p.type);
+  for (const Bound& b : bounds) {
+    if (real && b.value.real != b.value.real)
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = nan: must be a number", b.name);
+    const bool fits = VisitType(p.type, [&](auto element) { return ToElement<decltype(element)>(b.value, b.element); });
+    if (!fits) {
+      return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %" PRId64 ": does not fit the type", b.name, b.value.integer);
+    }
+  }
+  const bool is_signed = VisitType(p.type, [](auto element) { return std::is_signed<decltype(element)>::value; });
+  const bool ordered = real        ? p.clamp_lower.real <= p.clamp_upper.real
+                       : is_signed ? p.clamp_lower.integer <= p.clamp_upper.integer
+                                   : p.clamp_lower.natural <= p.clamp_upper.natural;
+  if (ordered) return PEAKPOOL_OK;
+  if (real) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "clamp_lower = %g: must be <= clamp_upper = %g", p.clamp_lower.real,
+                p.clamp_upper.real);
+  }
+  return Fail(PEAKPOOL_INVALID_ARGUMENT, "clamp_lower = %" PRId64 ": must be <= clamp_upper = %" PRId64,
+              p.clamp_lower.integer, p.clamp_upper.integer);
+}
+
 }  // namespace
 
 int64_t ElementBytes(int32_t type) {
@@ -276,10 +352,14 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
   shape->has_padding_tap = false;
   for (int a = 0; a < PEAKPOOL_MAX_RANK; ++a) g.axis[a] = {1, 1, 1, 1, 1, 0};
   for (int a = 0; a < p.rank; ++a) {
+    bool unequal = false;
+    if (p.rounding == PEAKPOOL_ADAPTIVE) {
+      if (peakpool_status s = ResolveAdaptive(&p, a, &unequal)) return s;
+    }
     if (peakpool_status s = CheckAxisParameters(p, a)) return s;
     if (peakpool_status s = OutputSize(p, a, &p.output[a])) return s;
     Axis& axis = g.axis[a + PEAKPOOL_MAX_RANK - p.rank];
-    axis = {p.input[a], p.output[a], p.kernel[a], p.stride[a], p.dilation[a], p.padding[a].before};
+    axis = {p.input[a], p.output[a], p.kernel[a], p.stride[a], p.dilation[a], p.padding[a].before, unequal};
     if (peakpool_status s = CheckReach(p, a, axis)) return s;
     const int64_t empty = FindEmptyWindow(axis);
     if (empty >= 0 && !(p.flags & PEAKPOOL_ALLOW_EMPTY)) {
@@ -294,6 +374,9 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
   }
   if (peakpool_status s = ResolveStrides("input", p, p.input, &p.input_strides, &shape->input_extent)) return s;
   if (peakpool_status s = ResolveStrides("output", p, p.output, &p.output_strides, &shape->output_extent)) return s;
+  if (p.flags & PEAKPOOL_CLAMP) {
+    if (peakpool_status s = ResolveClamp(p, shape)) return s;
+  }
   g.input = KernelStrides(p.input_strides, p.rank);
   g.output = KernelStrides(p.output_strides, p.rank);
   return CheckIndexFormat(*shape);

@@ -15,6 +15,8 @@ struct Shape {
   bool has_padding_tap;  // some window reaches into the padding
   int64_t input_extent;  // elements from the first to one past the last; 0 for an empty tensor
   int64_t output_extent;
+  // The clamp bounds as elements of the problem's type.
+  alignas(8) unsigned char clamp_lower[8], clamp_upper[8];
 };
 
 // Checks everything the contract refuses. Returns the status with the error line set, or OK with *shape filled.

@@ -26,24 +26,6 @@ const char* const kProblems[] = {
     "bf16 nchw 1x2x300x400 k3 s1 p1 window-u8", "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
     "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64", "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8"};
 
-struct NamedExecutor {
-  const char* name;
-  peakpool_executor executor;
-  bool is_default = false;  // whose thread count is the arena's, so that it must be passed as it is
-
-  const peakpool_executor* get() const { return is_default ? peakpool_default_executor() : &executor; }
-};
-
-std::vector<NamedExecutor> Executors() {
-  return {{"default", {}, true},
-          {"reverse, 2 threads", ReverseExecutor(2)},
-          {"reverse, 7 threads", ReverseExecutor(7)},
-          {"shuffled, 3 threads", ShuffledExecutor(3)},
-          {"shuffled, 64 threads", ShuffledExecutor(64)},
-          {"std::thread, 2 threads", ThreadExecutor(2)},
-          {"std::thread, 5 threads", ThreadExecutor(5)}};
-}
-
 TEST(Executors, GiveTheSameBytes) {
   Random random(4);
   for (const char* text : kProblems) {
@@ -199,22 +181,52 @@ TEST(Backward, CatchesEveryIndexThatNamesNoTapOfItsWindow) {
   }
 }
 
-// Random garbage: whatever the verdict, the guard pages around dx say nothing else was touched.
-TEST(Backward, GarbageNeverWritesOutsideTheTensor) {
+// Random garbage over every kernel: the verdict and, where nothing is invalid, the sums are the naive loop's; the guard
+// pages say that nothing else was touched.
+TEST(Backward, GarbageIsJudgedAndStaysInsideTheTensor) {
+  Random random(10);
+  for (const char* geometry :
+       {"nchw 2x3x7x9 k2 s2", "nchw 1x3x7x40 k3 s2 p1", "nchw 1x2x9x33 k3 s1 p1", "nchw 1x2x6x19 k2 s1",
+        "nhwc 1x19x7x9 k2 s2", "nhwc 2x5x7x9 k3 s2 p1", "nhwc 1x33x5x6 k3 s1 p1", "nhwc 1x3x6x7 k2 s1",
+        "nchw 1x1x40x40 k16 s8", "nchw 2x2x6x7 k5x2 s1x3 p2x1", "nhwc 1x3x6x5 k2 s3 p2 d2 allow-empty",
+        "ncdhw 1x2x4x5x6 k2x3x2 s2x1x1", "ncw 1x2x30 k4 s3 p2", "nchw 1x2x7x9 a3x4", "nhwc 2x3x5x6 a2x3"}) {
+    for (const char* type : {"f32", "f16", "f64"}) {
+      for (peakpool_problem problem : InEveryFormat(Parsed(std::string(type) + " " + geometry))) {
+        for (const std::string& target : Targets()) {
+          problem.target = target.c_str();
+          const Plan plan(problem);
+          ASSERT_TRUE(plan) << plan.error();
+          const peakpool_problem& p = plan.problem();
+          const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kFiniteTies, &random);
+          const Bytes good = RunNaiveForward(p, x).index, dy = RandomGradients(p.type, OutputBytes(p), &random);
+          for (Garbage garbage : kGarbage) {
+            const Bytes index = RandomIndices(p, good, garbage, &random);
+            Bytes expected = Untouched(InputBytes(p)), dx = expected;
+            const bool valid = NaiveBackward(p, dy.data(), index.data(), expected.data());
+            const peakpool_status status = TryBackward(plan, dy, index, &dx);
+            ASSERT_EQ(status, valid ? PEAKPOOL_OK : PEAKPOOL_INVALID_INDEX)
+                << Described(p) << " on " << target << ", garbage " << static_cast<int>(garbage);
+            if (valid) {
+              ASSERT_TRUE(SameBytes(dx, expected, ElementBytes(p.type))) << Described(p) << " on " << target;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The same where the work is split.
+TEST(Backward, GarbageInLargeProblemsIsRefused) {
   Random random(10);
   for (const char* text : kProblems) {
-    peakpool_problem problem = Parsed(text);
-    for (int32_t index_format = PEAKPOOL_INDEX_WINDOW_U8; index_format < kIndexFormats; ++index_format) {
-      problem.index_format = index_format;
+    for (const peakpool_problem& problem : InEveryFormat(Parsed(text))) {
       const Plan plan(problem);
       ASSERT_TRUE(plan) << plan.error();
       const peakpool_problem& p = plan.problem();
-      Bytes garbage(IndexTensorBytes(p));
-      for (uint8_t& byte : garbage) byte = static_cast<uint8_t>(random());
-      const Bytes dy(OutputBytes(p), 0);
+      const Bytes garbage = RandomIndices(p, {}, Garbage::kBytes, &random), dy(OutputBytes(p), 0);
       Bytes dx(InputBytes(p));
-      EXPECT_EQ(peakpool_backward(plan.get(), dy.data(), garbage.data(), dx.data(), nullptr), PEAKPOOL_INVALID_INDEX)
-          << text;
+      EXPECT_EQ(TryBackward(plan, dy, garbage, &dx), PEAKPOOL_INVALID_INDEX) << text;
       EXPECT_STRNE(peakpool_last_error(), "");
     }
   }

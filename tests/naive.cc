@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/naive.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -106,12 +107,33 @@ int64_t RowMajor(const peakpool_problem& problem, const Position& p) {
   return flat;
 }
 
-// The index, in the problem's format, of input position p for the window at output o; taps are counted over the whole
-// window.
-int64_t IndexOf(const peakpool_problem& problem, int64_t n, int64_t c, const Position& o, const Position& p) {
+// What output o of an axis covers: where its first tap lies, and the inputs [begin, end) between its ends.
+struct Span {
+  int64_t first_tap, begin, end;
+};
+Span SpanOf(const peakpool_problem& problem, int a, int64_t o) {
+  const int64_t input = problem.input[a], output = problem.output[a];
+  if (problem.rounding == PEAKPOOL_ADAPTIVE) {
+    // Stretch input and output to one length: the inputs that o overlaps.
+    Span span = {-1, 0, 0};
+    for (int64_t i = 0; i < input; ++i) {
+      if (i * output >= (o + 1) * input || (i + 1) * output <= o * input) continue;
+      if (span.first_tap < 0) span.first_tap = span.begin = i;
+      span.end = i + 1;
+    }
+    return span;
+  }
+  const int64_t first = o * problem.stride[a] - problem.padding[a].before;
+  const int64_t last = first + (problem.kernel[a] - 1) * problem.dilation[a];
+  return {first, first < 0 ? 0 : first, last + 1 < input ? last + 1 : input};
+}
+
+// The index, in a format, of input position p for the window at output o; taps are counted over the whole window.
+int64_t IndexOf(const peakpool_problem& problem, int32_t format, int64_t n, int64_t c, const Position& o,
+                const Position& p) {
   const int64_t plane = (n * problem.channels + c) * PlaneSize(problem);
   int64_t flat = 0;
-  switch (problem.index_format) {
+  switch (format) {
     case PEAKPOOL_INDEX_PLANE_I32:
     case PEAKPOOL_INDEX_PLANE_I64: return RowMajor(problem, p);
     case PEAKPOOL_INDEX_TENSOR_I64: return plane + RowMajor(problem, p);
@@ -120,8 +142,7 @@ int64_t IndexOf(const peakpool_problem& problem, int64_t n, int64_t c, const Pos
       return plane + flat;
     default:
       for (int a = 0; a < problem.rank; ++a) {
-        const int64_t begin = o.at[a] * problem.stride[a] - problem.padding[a].before;
-        flat = flat * problem.kernel[a] + (p.at[a] - begin) / problem.dilation[a];
+        flat = flat * problem.kernel[a] + (p.at[a] - SpanOf(problem, a, o.at[a]).first_tap) / problem.dilation[a];
       }
       return flat;
   }
@@ -147,10 +168,10 @@ void ForEachTap(const peakpool_problem& problem, const Position& o, Visit visit)
   int64_t begin[PEAKPOOL_MAX_RANK], end[PEAKPOOL_MAX_RANK];
   Position window;
   for (int a = 0; a < problem.rank; ++a) {
-    window.at[a] = o.at[a] * problem.stride[a] - problem.padding[a].before;
-    const int64_t last = window.at[a] + (problem.kernel[a] - 1) * problem.dilation[a];
-    begin[a] = window.at[a] < 0 ? 0 : window.at[a];
-    end[a] = last + 1 < problem.input[a] ? last + 1 : problem.input[a];
+    const Span span = SpanOf(problem, a, o.at[a]);
+    window.at[a] = span.first_tap;
+    begin[a] = span.begin;
+    end[a] = span.end;
   }
   ForEach(problem.rank, begin, end, [&](const Position& p) {
     for (int a = 0; a < problem.rank; ++a) {
@@ -158,6 +179,29 @@ void ForEachTap(const peakpool_problem& problem, const Position& o, Visit visit)
     }
     visit(p);
   });
+}
+
+// What a stored index of the window at o means: its position, the mark of an empty window, or nothing.
+enum class Meaning { kPosition, kEmpty, kInvalid };
+Meaning Find(const peakpool_problem& problem, int32_t format, const void* index, int64_t at, int64_t n, int64_t c,
+             const Position& o, bool own_window, Position* position) {
+  Meaning meaning = Meaning::kInvalid;
+  bool empty = true;
+  const auto try_position = [&](const Position& p) {
+    if (!SameIndex(format, index, at, IndexOf(problem, format, n, c, o, p))) return;
+    meaning = Meaning::kPosition;
+    *position = p;
+  };
+  ForEachTap(problem, o, [&](const Position& p) {
+    empty = false;
+    try_position(p);
+  });
+  if (empty && SameIndex(format, index, at, -1)) return Meaning::kEmpty;
+  if (meaning == Meaning::kInvalid && !own_window && format > PEAKPOOL_INDEX_WINDOW_U32) {
+    const int64_t zero[PEAKPOOL_MAX_RANK] = {0, 0, 0};
+    ForEach(problem.rank, zero, problem.input, try_position);
+  }
+  return meaning;
 }
 
 template <class Visit>
@@ -233,13 +277,15 @@ void NaiveForward(const peakpool_problem& problem, const void* x, void* y, void*
       const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
       output[at] = found ? Traits::Rounded(best) : Traits::Lowest();
       if (index != nullptr) {
-        StoreIndex(problem.index_format, index, at, found ? IndexOf(problem, n, c, o, where) : -1);
+        StoreIndex(problem.index_format, index, at,
+                   found ? IndexOf(problem, problem.index_format, n, c, o, where) : -1);
       }
     });
   });
 }
 
-void NaiveBackward(const peakpool_problem& problem, const void* dy, const void* index, void* dx) {
+bool NaiveBackward(const peakpool_problem& problem, const void* dy, const void* index, void* dx) {
+  bool valid = true;
   VisitType(problem.type, [&](auto traits) {
     using Traits = decltype(traits);
     using Storage = typename Traits::Storage;
@@ -266,15 +312,63 @@ void NaiveBackward(const peakpool_problem& problem, const void* dy, const void* 
     }
     ForEachOutput(problem, [&](int64_t n, int64_t c, const Position& o) {
       const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
-      ForEachTap(problem, o, [&](const Position& p) {
-        if (SameIndex(problem.index_format, index, at, IndexOf(problem, n, c, o, p))) {
-          Sum& sum = sum_at(n, c, p);
-          sum = static_cast<Sum>(sum + Traits::Value(gradient[at]));
-        }
-      });
+      Position p;
+      const Meaning meaning = Find(problem, problem.index_format, index, at, n, c, o, true, &p);
+      if (meaning == Meaning::kInvalid) valid = false;
+      if (meaning != Meaning::kPosition) return;
+      Sum& sum = sum_at(n, c, p);
+      sum = static_cast<Sum>(sum + Traits::Value(gradient[at]));
     });
     for_each_input([](const Sum& sum, Storage& stored) { stored = Traits::Rounded(sum); });
   });
+  return valid;
+}
+
+bool NaiveUnpool(const peakpool_problem& problem, const void* y, const void* index, void* x) {
+  const size_t bytes = ElementBytes(problem.type);
+  const int64_t zero[PEAKPOOL_MAX_RANK] = {0, 0, 0};
+  const auto input = [&](int64_t n, int64_t c, const Position& p) {
+    return static_cast<uint8_t*>(x) + static_cast<size_t>(Offset(problem.input_strides, problem.rank, n, c, p)) * bytes;
+  };
+  for (int64_t n = 0; n < problem.batch; ++n) {
+    for (int64_t c = 0; c < problem.channels; ++c) {
+      ForEach(problem.rank, zero, problem.input, [&](const Position& p) { std::memset(input(n, c, p), 0, bytes); });
+    }
+  }
+  bool valid = true;
+  ForEachOutput(problem, [&](int64_t n, int64_t c, const Position& o) {
+    const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
+    Position p;
+    const Meaning meaning = Find(problem, problem.index_format, index, at, n, c, o, false, &p);
+    if (meaning == Meaning::kInvalid) valid = false;
+    if (meaning != Meaning::kPosition) return;
+    std::memcpy(input(n, c, p), static_cast<const uint8_t*>(y) + static_cast<size_t>(at) * bytes, bytes);
+  });
+  return valid;
+}
+
+bool NaiveConvert(const peakpool_problem& problem, int32_t from_format, const void* from, int32_t to_format, void* to) {
+  bool valid = true;
+  ForEachOutput(problem, [&](int64_t n, int64_t c, const Position& o) {
+    const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
+    const bool own_window = to_format <= PEAKPOOL_INDEX_WINDOW_U32;
+    Position p;
+    const Meaning meaning = Find(problem, from_format, from, at, n, c, o, own_window, &p);
+    if (meaning == Meaning::kInvalid) valid = false;
+    StoreIndex(to_format, to, at, meaning == Meaning::kPosition ? IndexOf(problem, to_format, n, c, o, p) : -1);
+  });
+  return valid;
+}
+
+bool HasEmptyWindow(const peakpool_problem& problem) {
+  bool found = false;
+  ForEachOutput(problem, [&](int64_t n, int64_t c, const Position& o) {
+    if (n != 0 || c != 0) return;
+    bool empty = true;
+    ForEachTap(problem, o, [&](const Position&) { empty = false; });
+    found |= empty;
+  });
+  return found;
 }
 
 void Resolve(peakpool_problem* problem) {
@@ -295,6 +389,16 @@ void Resolve(peakpool_problem* problem) {
     strides->batch = step;
   };
   for (int a = 0; a < problem->rank; ++a) {
+    if (problem->rounding == PEAKPOOL_ADAPTIVE) {
+      problem->kernel[a] = 0;
+      problem->dilation[a] = 1;
+      problem->padding[a] = {0, 0};
+      for (int64_t o = 0; o < problem->output[a]; ++o) {
+        const Span span = SpanOf(*problem, a, o);
+        problem->kernel[a] = std::max(problem->kernel[a], span.end - span.begin);
+      }
+      continue;
+    }
     const int64_t reach = (problem->kernel[a] - 1) * problem->dilation[a] + 1;
     const int64_t padded = problem->padding[a].before + problem->input[a] + problem->padding[a].after;
     // Count the windows one by one: those that fit, and with ceil those whose predecessor ends before the padded input

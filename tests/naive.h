@@ -18,12 +18,17 @@ size_t IndexBytes(int32_t index_format);
 double FromHalf(int32_t type, uint16_t bits);
 uint16_t ToHalf(int32_t type, double value);
 
-// All three take a resolved problem: output size and strides filled in. Gaps of strided tensors are left alone.
-// index may be null.
-void NaiveForward(const peakpool_problem& problem, const void* x, void* y, void* index);
-void NaiveBackward(const peakpool_problem& problem, const void* dy, const void* index, void* dx);
+// These take a resolved problem: output size and strides filled in. Gaps of strided tensors are left alone. Those that
+// read indices return false if one is invalid; such outputs take no part (converted: they become -1).
+void NaiveForward(const peakpool_problem& problem, const void* x, void* y, void* index);  // index may be null
+bool NaiveBackward(const peakpool_problem& problem, const void* dy, const void* index, void* dx);
+bool NaiveUnpool(const peakpool_problem& problem, const void* y, const void* index, void* x);
+bool NaiveConvert(const peakpool_problem& problem, int32_t from_format, const void* from, int32_t to_format, void* to);
 
-// Fills in output size (floor or ceil) and dense strides, without asking the library.
+// Whether some window lies wholly in the padding.
+bool HasEmptyWindow(const peakpool_problem& problem);
+
+// Fills in output size (floor or ceil), the largest adaptive window, and dense strides, without asking the library.
 void Resolve(peakpool_problem* problem);
 
 }  // namespace peakpool::tests

@@ -77,6 +77,27 @@ GuardedBuffer* Slot(int i) {
 
 Bytes Taken(const uint8_t* data, size_t bytes) { return bytes == 0 ? Bytes() : Bytes(data, data + bytes); }
 
+// Calls run(inputs, output) with guarded copies, at both edges on alternating calls. The output is copied back.
+template <class Run>
+peakpool_status OnGuardedCopies(std::initializer_list<const Bytes*> inputs, Bytes* output, Run run) {
+  static Side side = Side::kStart;
+  side = side == Side::kEnd ? Side::kStart : Side::kEnd;
+  const uint8_t* in[2] = {};
+  int count = 0;
+  for (const Bytes* bytes : inputs) {
+    in[count] = Slot(count)->Copy(bytes->data(), bytes->size(), side);
+    ++count;
+  }
+  uint8_t* out = Slot(2)->Copy(output->data(), output->size(), side);
+  const peakpool_status status = run(in, out);
+  *output = Taken(out, output->size());
+  for (int i = 0; i < count; ++i) {
+    const Bytes& before = **(inputs.begin() + i);
+    EXPECT_TRUE(before.empty() || std::memcmp(in[i], before.data(), before.size()) == 0) << "an input was changed";
+  }
+  return status;
+}
+
 void Expect(peakpool_status status, const Plan& plan) {
   EXPECT_EQ(status, PEAKPOOL_OK) << peakpool_last_error() << "; " << Described(plan.problem());
 }
@@ -203,19 +224,64 @@ Forward RunNaiveForward(const peakpool_problem& p, const Bytes& x) {
 
 Bytes RunBackward(const Plan& plan, const Bytes& dy, const Bytes& index, const Bytes& dx_before,
                   const peakpool_executor* executor) {
-  NoteRunning("backward", plan.problem());
-  static Side side = Side::kStart;
-  side = side == Side::kEnd ? Side::kStart : Side::kEnd;
-  const uint8_t* gradient = Slot(0)->Copy(dy.data(), dy.size(), side);
-  uint8_t* dx = Slot(1)->Copy(dx_before.data(), dx_before.size(), side);
-  const uint8_t* indices = Slot(2)->Copy(index.data(), index.size(), side);
-  Expect(peakpool_backward(plan.get(), gradient, indices, dx, executor), plan);
-  return Taken(dx, dx_before.size());
+  Bytes dx = dx_before;
+  Expect(TryBackward(plan, dy, index, &dx, executor), plan);
+  return dx;
 }
 
 Bytes RunNaiveBackward(const peakpool_problem& p, const Bytes& dy, const Bytes& index, const Bytes& dx) {
   Bytes result = dx;
   NaiveBackward(p, dy.data(), index.data(), result.data());
+  return result;
+}
+
+peakpool_status TryBackward(const Plan& plan, const Bytes& dy, const Bytes& index, Bytes* dx,
+                            const peakpool_executor* executor) {
+  NoteRunning("backward", plan.problem());
+  return OnGuardedCopies({&dy, &index}, dx, [&](const uint8_t* const* in, uint8_t* out) {
+    return peakpool_backward(plan.get(), in[0], in[1], out, executor);
+  });
+}
+
+peakpool_status TryUnpool(const Plan& plan, const Bytes& y, const Bytes& index, Bytes* x,
+                          const peakpool_executor* executor) {
+  NoteRunning("unpool", plan.problem());
+  return OnGuardedCopies({&y, &index}, x, [&](const uint8_t* const* in, uint8_t* out) {
+    return peakpool_unpool(plan.get(), in[0], in[1], out, executor);
+  });
+}
+
+peakpool_status TryConvert(const Plan& plan, int32_t from_format, const Bytes& from, int32_t to_format, Bytes* to,
+                           const peakpool_executor* executor) {
+  NoteRunning("convert_indices", plan.problem());
+  return OnGuardedCopies({&from}, to, [&](const uint8_t* const* in, uint8_t* out) {
+    return peakpool_convert_indices(plan.get(), static_cast<peakpool_index_format>(from_format), in[0],
+                                    static_cast<peakpool_index_format>(to_format), out, executor);
+  });
+}
+
+Bytes RandomIndices(const peakpool_problem& p, const Bytes& good, Garbage garbage, Random* random) {
+  const size_t bytes = IndexBytes(p.index_format), count = IndexTensorBytes(p) / bytes;
+  Bytes result = garbage == Garbage::kOneBad ? good : Bytes(count * bytes);
+  uint64_t taps = 1, positions = 1;
+  for (int a = 0; a < p.rank; ++a) {
+    taps *= static_cast<uint64_t>(p.kernel[a]);
+    positions *= static_cast<uint64_t>(p.input[a]);
+  }
+  if (p.index_format >= PEAKPOOL_INDEX_TENSOR_I64) positions *= static_cast<uint64_t>(p.batch * p.channels);
+  const uint64_t range = (p.index_format <= PEAKPOOL_INDEX_WINDOW_U32 ? taps : positions) + 4;
+  const auto put = [&](size_t at, uint64_t value) { std::memcpy(result.data() + at * bytes, &value, bytes); };
+  switch (garbage) {
+    case Garbage::kBytes:
+      for (uint8_t& byte : result) byte = static_cast<uint8_t>((*random)());
+      break;
+    case Garbage::kSmall:
+      for (size_t i = 0; i < count; ++i) put(i, (*random)() % range - 2);
+      break;
+    case Garbage::kOneBad:
+      if (count != 0) put((*random)() % count, (*random)() % range - 2);
+      break;
+  }
   return result;
 }
 
@@ -242,6 +308,16 @@ Bytes RunNaiveBackward(const peakpool_problem& p, const Bytes& dy, const Bytes& 
   return ::testing::AssertionFailure() << differing << " of " << actual.size() / element_bytes
                                        << " elements differ, first at offset " << first << ": " << hex(actual, first)
                                        << ", expected " << hex(expected, first);
+}
+
+std::vector<peakpool_problem> InEveryFormat(peakpool_problem problem) {
+  std::vector<peakpool_problem> problems;
+  for (int32_t format = PEAKPOOL_INDEX_WINDOW_U8; format < kIndexFormats; ++format) {
+    problem.index_format = format;
+    const Plan plan(problem);
+    if (plan || plan.error().find("index_format") == std::string::npos) problems.push_back(problem);
+  }
+  return problems;
 }
 
 peakpool_executor ReverseExecutor(int threads) {
@@ -278,6 +354,16 @@ peakpool_executor ThreadExecutor(int threads) {
             for (std::thread& worker : workers) worker.join();
           },
           const_cast<int*>(&kThreads[threads]), threads};
+}
+
+std::vector<NamedExecutor> Executors() {
+  return {{"default", {}, true},
+          {"reverse, 2 threads", ReverseExecutor(2)},
+          {"reverse, 7 threads", ReverseExecutor(7)},
+          {"shuffled, 3 threads", ShuffledExecutor(3)},
+          {"shuffled, 64 threads", ShuffledExecutor(64)},
+          {"std::thread, 2 threads", ThreadExecutor(2)},
+          {"std::thread, 5 threads", ThreadExecutor(5)}};
 }
 
 }  // namespace peakpool::tests

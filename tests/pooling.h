@@ -77,13 +77,39 @@ Bytes RunBackward(const Plan& plan, const Bytes& dy, const Bytes& index, const B
                   const peakpool_executor* executor = nullptr);
 Bytes RunNaiveBackward(const peakpool_problem& resolved, const Bytes& dy, const Bytes& index, const Bytes& dx);
 
+// These hand the status back, for indices that may be invalid. The result starts as, and replaces, what is given.
+peakpool_status TryBackward(const Plan& plan, const Bytes& dy, const Bytes& index, Bytes* dx,
+                            const peakpool_executor* executor = nullptr);
+peakpool_status TryUnpool(const Plan& plan, const Bytes& y, const Bytes& index, Bytes* x,
+                          const peakpool_executor* executor = nullptr);
+peakpool_status TryConvert(const Plan& plan, int32_t from_format, const Bytes& from, int32_t to_format, Bytes* to,
+                           const peakpool_executor* executor = nullptr);
+
+// Untrusted index tensors: random bytes, small numbers around the windows' and the plane's ends, and `good` with one
+// place of it ruined.
+enum class Garbage { kBytes, kSmall, kOneBad };
+constexpr Garbage kGarbage[] = {Garbage::kBytes, Garbage::kSmall, Garbage::kOneBad};
+Bytes RandomIndices(const peakpool_problem& resolved, const Bytes& good, Garbage garbage, Random* random);
+
 // Where two tensors first differ, in hexadecimal.
 ::testing::AssertionResult SameBytes(const Bytes& actual, const Bytes& expected, size_t element_bytes);
+
+// A problem in every index format that can hold it.
+std::vector<peakpool_problem> InEveryFormat(peakpool_problem problem);
 
 // Executors that stress a plan's claim that tasks are independent.
 peakpool_executor ReverseExecutor(int threads);
 peakpool_executor ShuffledExecutor(int threads);
 peakpool_executor ThreadExecutor(int threads);  // so many std::threads, at most 8
+
+struct NamedExecutor {
+  const char* name;
+  peakpool_executor executor;
+  bool is_default = false;  // whose thread count is the arena's, so that it must be passed as it is
+
+  const peakpool_executor* get() const { return is_default ? peakpool_default_executor() : &executor; }
+};
+std::vector<NamedExecutor> Executors();
 
 }  // namespace peakpool::tests
 

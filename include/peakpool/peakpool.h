@@ -72,9 +72,13 @@ typedef enum peakpool_layout {
 
 typedef enum peakpool_rounding {
   PEAKPOOL_FLOOR = 0,
-  PEAKPOOL_CEIL = 1,     // a last window that would start beyond input + leading padding is dropped (PyTorch, ONNX 22)
-  PEAKPOOL_EXACT = 2,    // refuse a size that the stride does not divide
-  PEAKPOOL_EXPLICIT = 3  // problem.output holds the output size
+  PEAKPOOL_CEIL = 1,      // a last window that would start beyond input + leading padding is dropped (PyTorch, ONNX 22)
+  PEAKPOOL_EXACT = 2,     // refuse a size that the stride does not divide
+  PEAKPOOL_EXPLICIT = 3,  // problem.output holds the output size
+  // problem.output holds the output size and output o pools [floor(o * input / output), ceil((o + 1) * input / output))
+  // of each axis (PyTorch's adaptive pooling); kernel, stride, dilation and padding are not read. Window indices count
+  // taps in a window of the largest size, which peakpool_plan_problem() reports as the kernel.
+  PEAKPOOL_ADAPTIVE = 4
 } peakpool_rounding;
 
 // What an index says. Indices are logical positions, whatever the memory layout. An empty window's index is -1 (all
@@ -98,8 +102,16 @@ typedef enum peakpool_algorithm {
 
 enum {
   PEAKPOOL_ALLOW_EMPTY = 1,  // empty windows give -inf (integer minimum) and index -1 instead of a refusal
-  PEAKPOOL_ACCUMULATE = 2    // backward adds to dx instead of overwriting it
+  PEAKPOOL_ACCUMULATE = 2,   // backward adds to dx instead of overwriting it
+  PEAKPOOL_CLAMP = 4         // forward bounds each output by clamp_lower and clamp_upper (ReLU: 0 and infinity)
 };
+
+// A number in the arithmetic of the problem's type: floating point, signed or unsigned.
+typedef union peakpool_scalar {
+  double real;  // rounded to the type
+  int64_t integer;
+  uint64_t natural;
+} peakpool_scalar;
 
 typedef struct peakpool_padding {
   int64_t before, after;
@@ -121,7 +133,7 @@ typedef struct peakpool_problem {
   int32_t rounding;                             // peakpool_rounding
   int32_t index_format;                         // peakpool_index_format
   int32_t algorithm;                            // peakpool_algorithm
-  uint32_t flags;                               // PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE
+  uint32_t flags;                               // PEAKPOOL_ALLOW_EMPTY | PEAKPOOL_ACCUMULATE | PEAKPOOL_CLAMP
   int32_t reserved;                             // 0
   int64_t batch, channels;                      // >= 0; 0 is a legal no-op
   int64_t input[PEAKPOOL_MAX_RANK];             // >= 1
@@ -129,9 +141,11 @@ typedef struct peakpool_problem {
   int64_t stride[PEAKPOOL_MAX_RANK];            // >= 1
   int64_t dilation[PEAKPOOL_MAX_RANK];          // >= 1
   peakpool_padding padding[PEAKPOOL_MAX_RANK];  // >= 0
-  int64_t output[PEAKPOOL_MAX_RANK];            // read only with PEAKPOOL_EXPLICIT
+  int64_t output[PEAKPOOL_MAX_RANK];            // read only with PEAKPOOL_EXPLICIT and PEAKPOOL_ADAPTIVE
   peakpool_strides input_strides;               // of x and dx
   peakpool_strides output_strides;              // of y, dy and the indices
+  // With PEAKPOOL_CLAMP: lower <= upper, neither NaN. NaN outputs stay NaN; indices and gradients are not affected.
+  peakpool_scalar clamp_lower, clamp_upper;
   const char* target;  // NULL: the best this machine runs; else one of peakpool_target_name(). Not kept by the plan.
 } peakpool_problem;
 
@@ -158,7 +172,8 @@ PEAKPOOL_API peakpool_status peakpool_problem_init(peakpool_problem* problem, pe
 
 // Reads the describe grammar, for example "f32 nchw 1x64x112x112 k3 s2 p1 ceil window-u8":
 //   TYPE LAYOUT NxCxSPATIAL kK [sS] [pP] [dD] [floor|ceil|exact|oO] [INDEX-FORMAT] [allow-empty] [accumulate] [im2col]
-//   [xs=STRIDES] [ys=STRIDES]
+//   with aO in place of kK, sS, pP and dD for adaptive pooling to the output size O, and then
+//   [clamp=LOWER:UPPER] [xs=STRIDES] [ys=STRIDES]
 // Sizes are always in the order N, C, spatial. One value means every axis; several are joined by x, leading and
 // trailing padding by a colon (p0:1x2:3). The stride defaults to the kernel. Errors: INVALID_ARGUMENT naming the token.
 // Thread-safe.
@@ -203,29 +218,30 @@ PEAKPOOL_API peakpool_status peakpool_forward(const peakpool_plan* plan, const v
 PEAKPOOL_API peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, const void* index, void* dx,
                                                const peakpool_executor* executor);
 
-// The reverse of forward: x is zero except x[index[o]] = y[o], moved bit for bit, any type. Of several outputs that name one
-// position the last in row-major order wins, for any number of threads. A plane or tensor index may name any position of
-// its own (n, c) plane, a window index any in-range tap of its own window; the indices of empty windows are skipped.
-// Errors: as peakpool_backward, but no type is unsupported. Thread-safe for distinct x.
+// The reverse of forward: x is zero except x[index[o]] = y[o], moved bit for bit, any type. Of several outputs that
+// name one position the last in row-major order wins, for any number of threads. A plane or tensor index may name any
+// position of its own (n, c) plane, a window index any in-range tap of its own window; the indices of empty windows are
+// skipped. Errors: as peakpool_backward, but no type is unsupported. Thread-safe for distinct x.
 PEAKPOOL_API peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const void* index, void* x,
                                              const peakpool_executor* executor);
 
-// Rewrites a whole index tensor (y's shape and strides) from one format to another; the plan's own index format does not
-// matter. from and to must not overlap. Errors: INVALID_ARGUMENT, also for a format that cannot hold the range;
+// Rewrites a whole index tensor (y's shape and strides) from one format to another; the plan's own index format does
+// not matter. from and to must not overlap. Errors: INVALID_ARGUMENT, also for a format that cannot hold the range;
 // INVALID_INDEX for an index that is out of range or that the other format cannot express (no tap of its own window);
 // its place then holds -1. Thread-safe for distinct `to`.
 PEAKPOOL_API peakpool_status peakpool_convert_indices(const peakpool_plan* plan, peakpool_index_format from_format,
                                                       const void* from, peakpool_index_format to_format, void* to,
                                                       const peakpool_executor* executor);
 
-// Several stride-1 windows over one input in one call (spatial pyramid pooling), each level pooled from the one before, so
-// that kernels 5, 9, 13 cost three times kernel 5. Cascading one window k is the pyramid k, 2k-1, 3k-2, ... Values only.
+// Several stride-1 windows over one input in one call (spatial pyramid pooling), each level pooled from the one before,
+// so that kernels 5, 9, 13 cost three times kernel 5. Cascading one window k is the pyramid k, 2k-1, 3k-2, ... Values
+// only.
 typedef struct peakpool_pyramid peakpool_pyramid;
 
-// kernels: `levels` (1 to 16) odd, ascending window sizes, the same on every axis, padded by (kernel - 1) / 2 so that each
-// level has the input's size; 1 copies the input. Of the problem only type, layout, rank, batch, channels, input, target,
-// algorithm and the strides are read; output_strides are those of y, a tensor of levels x channels channels in which level
-// i owns the channels [i * channels, (i + 1) * channels). Errors and ownership: as peakpool_plan_create.
+// kernels: `levels` (1 to 16) odd, ascending window sizes, the same on every axis, padded by (kernel - 1) / 2 so that
+// each level has the input's size; 1 copies the input. Of the problem only type, layout, rank, batch, channels, input,
+// target, algorithm and the strides are read; output_strides are those of y, a tensor of levels x channels channels in
+// which level i owns the channels [i * channels, (i + 1) * channels). Errors and ownership: as peakpool_plan_create.
 PEAKPOOL_API peakpool_status peakpool_pyramid_create(const peakpool_problem* problem, const int64_t* kernels,
                                                      int32_t levels, peakpool_pyramid** pyramid);
 PEAKPOOL_API void peakpool_pyramid_destroy(peakpool_pyramid* pyramid);
@@ -233,8 +249,8 @@ PEAKPOOL_API void peakpool_pyramid_destroy(peakpool_pyramid* pyramid);
 PEAKPOOL_API peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const void* x, void* y,
                                                       const peakpool_executor* executor);
 
-// Row by row: input rows are pushed, output rows pulled as soon as they are complete, with memory for twice the window's
-// rows. 2-D. Results are bit-identical to the whole-tensor call.
+// Row by row: input rows are pushed, output rows pulled as soon as they are complete, with memory for twice the
+// window's rows. 2-D. Results are bit-identical to the whole-tensor call.
 typedef struct peakpool_stream peakpool_stream;
 
 // Errors and ownership: as peakpool_plan_create; UNSUPPORTED for a rank other than 2. A stream belongs to one thread.
@@ -245,8 +261,8 @@ PEAKPOOL_API int peakpool_stream_ready(const peakpool_stream* stream);
 // The next input row: element (n, c, w) at row[n * batch + c * channel + w * spatial[1]] of the input strides, copied.
 // Errors: INVALID_ARGUMENT where a ready row must be pulled first, or all rows have been pushed.
 PEAKPOOL_API peakpool_status peakpool_stream_push(peakpool_stream* stream, const void* row);
-// The next output row, and its indices unless null, by the output strides in the same way. Errors: INVALID_ARGUMENT where
-// none is ready.
+// The next output row, and its indices unless null, by the output strides in the same way. Errors: INVALID_ARGUMENT
+// where none is ready.
 PEAKPOOL_API peakpool_status peakpool_stream_pull(peakpool_stream* stream, void* row, void* index,
                                                   const peakpool_executor* executor);
 

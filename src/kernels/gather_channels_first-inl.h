@@ -101,31 +101,19 @@ HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block, int64_t col
 }
 
 // sum + g where the tap is `tap`: one masked add on AVX-512, where adding a masked g costs up to 23 % more.
-template <class D, class VI, class V = hn::Vec<D>>
-HWY_INLINE V AddTap(D d, V sum, V g, VI taps, VI tap) {
-  return hn::IfThenElse(hn::RebindMask(d, hn::Eq(taps, tap)), hn::Add(sum, g), sum);
+template <class D, class Taps, class V = hn::Vec<D>>
+HWY_INLINE V AddTap(D d, V sum, V g, Taps taps, int tap) {
+  return hn::IfThenElse(TapIs(d, taps, tap), hn::Add(sum, g), sum);
 }
 
-template <class DI>
-HWY_INLINE hn::Vec<DI> WidenTaps(DI di, const uint8_t* HWY_RESTRICT p) {
-  const hn::Rebind<uint8_t, DI> d8;
-  if constexpr (sizeof(hn::TFromD<DI>) == 8) {
-    const hn::Rebind<int32_t, DI> d32;
-    return hn::PromoteTo(di, hn::PromoteTo(d32, hn::LoadU(d8, p)));
-  } else {
-    return hn::PromoteTo(di, hn::LoadU(d8, p));
+// 255, which names no tap, in the lanes whose column first + lane * step is not in [0, columns), 0 in the others.
+template <class D>
+HWY_INLINE auto Outside(D d, int64_t first, int64_t step, int64_t columns) {
+  HWY_ALIGN uint8_t outside[hn::MaxLanes(D())];
+  for (int64_t i = 0; i < static_cast<int64_t>(hn::Lanes(d)); ++i) {
+    outside[i] = static_cast<uint64_t>(first + i * step) < static_cast<uint64_t>(columns) ? 0 : 255;
   }
-}
-
-// All ones, which name no tap, in the lanes whose column first + lane is not in [0, columns).
-template <class DI>
-HWY_INLINE hn::Vec<DI> Outside(DI di, int64_t first, int64_t columns) {
-  using TI = hn::TFromD<DI>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
-  const auto clamp = [lanes](int64_t i) { return static_cast<TI>(HWY_MIN(HWY_MAX(i, int64_t{0}), lanes)); };
-  const auto lane = hn::Iota(di, 0);
-  return hn::Or(hn::VecFromMask(di, hn::Gt(hn::Set(di, clamp(-first)), lane)),
-                hn::VecFromMask(di, hn::Gt(lane, hn::Set(di, static_cast<TI>(clamp(columns - first) - 1)))));
+  return LoadTaps(d, outside);
 }
 
 // What a strip loads: kSources vectors of dy and taps at neighbouring output columns, from First on. With stride 1
@@ -175,17 +163,14 @@ template <class T, int kKernel, int kStride, bool kOddPad, bool kAccumulate, cla
 HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
   using V = hn::Vec<D>;
   using L = SumLanes<T>;
-  const hn::RebindToSigned<D> di;
-  using VI = hn::Vec<decltype(di)>;
   using S = Sources<kKernel, kStride, kOddPad>;
   const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
   const int64_t first = S::First(width, block.column);
-  VI outside0 = Outside(di, first, width.output), outside1 = Outside(di, first + 1, width.output);
-  const VI outside2 = Outside(di, first + 2, width.output);
-  using TI = hn::TFromD<decltype(di)>;
-  const auto number = [&](int tap) HWY_ATTR { return hn::Set(di, static_cast<TI>(tap)); };
-  const VI tap0 = number(0), tap1 = number(1), tap2 = number(2), tap3 = number(3), tap4 = number(4), tap5 = number(5),
-           tap6 = number(6), tap7 = number(7), tap8 = number(8);
+  const auto outside0 = Outside(d, first, 1, width.output), outside1 = Outside(d, first + 1, 1, width.output),
+             outside2 = Outside(d, first + 2, 1, width.output);
+  // Accumulation keeps what lies beyond the row as it is. Otherwise that is overwritten later, whatever it is.
+  const auto outside_even = Outside(d, block.column + kOddPad, kStride, width.input),
+             outside_odd = Outside(d, block.column + !kOddPad, kStride, width.input);
 
   // The steps before the one that completes h_begin only fill the carried sums.
   const int64_t oh_begin = (block.h_begin + height.pad_before) / kStride - (kKernel - 1) / kStride;
@@ -219,43 +204,40 @@ HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
       }
       if (HWY_LIKELY(oh >= oh_first && oh < oh_last)) {
         const V dy0 = L::Load(d, dy);
-        const VI taps0 = hn::Or(WidenTaps(di, taps), outside0);
+        auto taps0 = hn::Or(LoadTaps(d, taps), outside0);
         V dy1 = dy0, dy2 = dy0;
-        VI taps1 = taps0, taps2 = taps0;
+        auto taps1 = taps0, taps2 = taps0;
         if constexpr (S::kSources >= 2) {
           dy1 = L::Load(d, dy + 1);
-          taps1 = hn::Or(WidenTaps(di, taps + 1), outside1);
+          taps1 = hn::Or(LoadTaps(d, taps + 1), outside1);
         }
         if constexpr (S::kSources >= 3) {
           dy2 = L::Load(d, dy + 2);
-          taps2 = hn::Or(WidenTaps(di, taps + 2), outside2);
+          taps2 = hn::Or(LoadTaps(d, taps + 2), outside2);
         }
-        // The taps of one row, named by column.
-        const auto add_row = [&](V& even, V& odd, VI column0, VI column1, VI column2) HWY_ATTR {
+        auto taps_odd = kOddPad ? taps0 : taps1;
+        if constexpr (kAccumulate) {
+          taps0 = hn::Or(taps0, outside_even);
+          taps1 = hn::Or(taps1, outside_even);
+          taps2 = hn::Or(taps2, outside_even);
+          taps_odd = hn::Or(taps_odd, outside_odd);
+        }
+        // The dy of one row of the window, whose first tap is `tap`, in ascending order.
+        const auto add_row = [&](V& even, V& odd, int tap) HWY_ATTR {
           if constexpr (kStride == 1) {
-            if constexpr (kKernel == 3) {
-              even = AddTap(d, even, dy0, taps0, column2);
-              even = AddTap(d, even, dy1, taps1, column1);
-              even = AddTap(d, even, dy2, taps2, column0);
-            } else {
-              even = AddTap(d, even, dy0, taps0, column1);
-              even = AddTap(d, even, dy1, taps1, column0);
-            }
-            static_cast<void>(odd), static_cast<void>(column2);
+            even = AddTap(d, even, dy0, taps0, tap + kKernel - 1);
+            even = AddTap(d, even, dy1, taps1, tap + kKernel - 2);
+            if constexpr (kKernel == 3) even = AddTap(d, even, dy2, taps2, tap);
+            static_cast<void>(odd);
           } else {
-            if constexpr (kKernel == 3) even = AddTap(d, even, dy0, taps0, column2);
-            even = AddTap(d, even, dy1, taps1, column0);
-            odd = AddTap(d, odd, kOddPad ? dy0 : dy1, kOddPad ? taps0 : taps1, column1);
-            static_cast<void>(column2);
+            if constexpr (kKernel == 3) even = AddTap(d, even, dy0, taps0, tap + 2);
+            even = AddTap(d, even, dy1, taps1, tap);
+            odd = AddTap(d, odd, kOddPad ? dy0 : dy1, taps_odd, tap + 1);
           }
         };
-        add_row(even0, odd0, tap0, tap1, tap2);
-        if constexpr (kKernel == 2) {
-          add_row(even1, odd1, tap2, tap3, tap3);
-        } else {
-          add_row(even1, odd1, tap3, tap4, tap5);
-          add_row(even2, odd2, tap6, tap7, tap8);
-        }
+        add_row(even0, odd0, 0);
+        add_row(even1, odd1, kKernel);
+        if constexpr (kKernel == 3) add_row(even2, odd2, 2 * kKernel);
       }
       if (HWY_LIKELY(h >= h_begin)) StoreSums<T, kStride, kOddPad>(d, even0, odd0, row);
       if constexpr (kStride == 2) {

@@ -58,6 +58,8 @@ struct Kernels {
   ForwardKernel window_channels_last;
   // Any geometry: one axis after the other through scratch (separable-inl.h).
   ForwardKernel separable;
+  // Bounds `count` contiguous elements in place.
+  void (*clamp)(void* elements, int64_t count, const void* lower, const void* upper);
   // The gradients of those windows from window-u8 indices (gather_channels_*-inl.h).
   BackwardKernel gather_channels_first;
   BackwardKernel gather_channels_last;

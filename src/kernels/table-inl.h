@@ -27,6 +27,7 @@
 #endif
 
 #include "hwy/highway.h"
+#include "src/kernels/clamp-inl.h"
 #include "src/kernels/gather_channels_first-inl.h"
 #include "src/kernels/gather_channels_last-inl.h"
 #include "src/kernels/lanes-inl.h"
@@ -49,6 +50,7 @@ Kernels MakeKernels() {
   k.target = HWY_TARGET;
   // All element types use lanes of their own width.
   k.lanes = hn::Lanes(hn::ScalableTag<typename KeyLanes<T>::Lane>());
+  k.clamp = &Clamp<T>;
   k.separable = &Separable<T>;
   if constexpr (kHasWindowKernels<T>) {
     k.window_channels_first = &WindowChannelsFirst<T>;

@@ -122,23 +122,16 @@ struct SliceWalk {
 
 // Greatest so far and its tap number; strictly greater replaces.
 template <class D, class V, class VI>
-HWY_INLINE void Fold(D d, V v, VI tap, V& best, VI& best_tap) {
+HWY_INLINE void Fold(D /*d*/, V v, VI tap, V& best, VI& best_tap) {
   const hn::RebindToSigned<D> di;
   const auto greater = hn::Gt(v, best);
   best = hn::Max(best, v);
   best_tap = hn::IfThenElse(hn::RebindMask(di, greater), tap, best_tap);
 }
 
-// Tap numbers in lanes of any width to memory in 1, 2 or 4 bytes each. Bytes, the common case, are stored as whole
-// vectors, others one by one: `count` of them, through one vector of scratch.
-template <class DI, class VI>
-HWY_INLINE void StoreTaps(DI di, VI taps, uint8_t* to, int64_t bytes, int64_t count, void* scratch) {
-  if (HWY_LIKELY(bytes == 1)) {
-    StoreBytes(di, taps, to);
-    return;
-  }
-  hn::TFromD<DI>* lanes = static_cast<hn::TFromD<DI>*>(scratch);
-  hn::Store(taps, di, lanes);
+// Tap numbers in lanes of any width as 2 or 4 bytes each, one by one: out of line, few ask for them.
+template <class TI>
+HWY_NOINLINE void StoreWideTaps(const TI* HWY_RESTRICT lanes, uint8_t* HWY_RESTRICT to, int64_t bytes, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
     if (bytes == 2) {
       reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(lanes[i]);
@@ -147,6 +140,35 @@ HWY_INLINE void StoreTaps(DI di, VI taps, uint8_t* to, int64_t bytes, int64_t co
     }
   }
 }
+
+// Bytes, the common case, are stored as whole vectors, others `count` of them through one vector of scratch.
+template <class DI, class VI>
+HWY_INLINE void StoreTaps(DI di, VI taps, uint8_t* to, int64_t bytes, int64_t count, void* scratch) {
+  if (HWY_LIKELY(bytes == 1)) {
+    StoreBytes(di, taps, to);
+    return;
+  }
+  hn::TFromD<DI>* lanes = static_cast<hn::TFromD<DI>*>(scratch);
+  hn::Store(taps, di, lanes);
+  StoreWideTaps(lanes, to, bytes, count);
+}
+
+// Lanes that can be looked up, for elements that are too small for it: wider integers with the same order.
+template <class L>
+struct PromotedLanes {
+  using Element = typename L::Element;
+  using Lane = std::conditional_t<sizeof(Element) == 1 && kHasLookup<int16_t>, int16_t, int32_t>;
+  static constexpr bool kTracksNan = false;
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const Element* HWY_RESTRICT p) {
+    return hn::PromoteTo(d, L::Load(hn::Rebind<typename L::Lane, D>(), p));
+  }
+  template <class D>
+  static HWY_INLINE void Store(D /*d*/, hn::Vec<D> v, Element* HWY_RESTRICT p) {
+    const hn::Rebind<typename L::Lane, D> narrow;
+    L::Store(narrow, hn::DemoteTo(narrow, v), p);
+  }
+};
 
 // How the lines of narrow planes map to vectors. Every form looks columns up by clamped lane indices.
 enum class NarrowForm {
@@ -179,9 +201,9 @@ struct NarrowWindow {
   static bool Fits(D d, const ForwardCall& call) {
     const Geometry& g = *call.geometry;
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = sizeof(T);
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = sizeof(T), lane = sizeof(TI);
     const int64_t out = (h.output + 1) * w.output + n;
-    return 4 * kK * n * size <= kTapsVectorAt && (g.input.axis[kHeight] * h.input + n) * size <= kYAt - kXAt &&
+    return 4 * kK * n * lane <= kTapsVectorAt && (g.input.axis[kHeight] * h.input + n) * size <= kYAt - kXAt &&
            out * size <= kTapsAt - kYAt && out * call.taps.bytes <= (16 << 10);
   }
 
@@ -500,7 +522,7 @@ struct NarrowWindow {
   static HWY_NOINLINE void RunPlanes(D d, const ForwardCall& call) {
     const Geometry& g = *call.geometry;
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-    const Tables tables = MakeTables(d, call);
+    Tables tables = MakeTables(d, call);
     uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
     T* x_copy = reinterpret_cast<T*>(scratch + kXAt);
     T* y_copy = reinterpret_cast<T*>(scratch + kYAt);
@@ -550,7 +572,10 @@ struct NarrowWindow {
           memcpy(y, y_copy, static_cast<size_t>(lines * out_width) * sizeof(T));
           if (kWithTaps) memcpy(taps, taps_copy, static_cast<size_t>(lines * out_width * bytes));
         }
-        if (L::kTracksNan && HWY_UNLIKELY(nan)) walk.template Redo<T>(p, count);
+        if (L::kTracksNan && HWY_UNLIKELY(nan)) {
+          walk.template Redo<T>(p, count);
+          tables = MakeTables(d, call);  // both live in the call's scratch
+        }
         plane_x += count * g.input.channel;
         y += count * g.output.channel;
         if constexpr (kWithTaps) taps += count * call.taps.strides.channel * bytes;
@@ -591,7 +616,11 @@ struct Window {
     }
   };
   struct AllRows {
+    explicit HWY_INLINE AllRows(const Rows& r) : rows(r) {
+      for (int j = 0; j < kLoaded; ++j) row[j] = r.row[kSquare ? j : 0];
+    }
     const Rows& rows;
+    const T* row[kLoaded];  // by value, so that stores to y cannot be thought to change them
     template <class D, class V, class M>
     HWY_INLINE void Load(D d, int64_t c, V& a, V& b, M& nan) const {
       Combine(
@@ -604,12 +633,11 @@ struct Window {
     }
     template <class D, class Get, class V, class M>
     HWY_INLINE void Combine(D d, Get get, V& a, V& b, M& nan) const {
-      const T* const* row = rows.row;
       if constexpr (!kSquare) {
         a = get(d, row[0]);
         Note(d, a, a, nan);
         for (int64_t r = 1; r < rows.count; ++r) {
-          const V v = get(d, row[r]);
+          const V v = get(d, rows.row[r]);
           Note(d, v, v, nan);
           a = hn::Max(a, v);
         }
@@ -711,7 +739,7 @@ struct Window {
   static HWY_INLINE void ValuesAt(D d, const Rows& rows, const RowShape& shape, int64_t o, M& nan) {
     using V = hn::Vec<D>;
     V a0 = hn::Zero(d), b0 = a0, a1, a2, b1, b2;
-    Taps(d, AllRows{rows}, shape, o, a0, a1, a2, b0, b1, b2, nan);
+    Taps(d, AllRows(rows), shape, o, a0, a1, a2, b0, b1, b2, nan);
     if (kLines == 2) L::Store(d, MaxOfTaps<D>(b0, b1, b2), rows.y[1] + o);
     L::Store(d, MaxOfTaps<D>(a0, a1, a2), rows.y[0] + o);
   }
@@ -722,7 +750,7 @@ struct Window {
     using V = hn::Vec<D>;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     const int64_t width = shape.width, out_width = shape.out_width;
-    const AllRows source{rows};
+    const AllRows source(rows);
     auto nan = hn::FirstN(d, 0);
     int64_t o = 0;
     if constexpr (kS == 2) {
@@ -736,7 +764,7 @@ struct Window {
         // The last odd lane is tap 0 of the next vector's first output.
         V odd_a = hn::Zero(d), odd_b = odd_a;
         if constexpr (kK == 3) source.Broadcast(d, HWY_MAX(2 * o + base - 1, 0), odd_a, odd_b, nan);
-        for (; o <= last; o += n) {
+        for (;;) {
           V lo_a, lo_b, hi_a, hi_b;
           source.Load(d, 2 * o + base, lo_a, lo_b, nan);
           source.Load(d, 2 * o + base + n, hi_a, hi_b, nan);
@@ -750,6 +778,21 @@ struct Window {
           }
           if (kLines == 2) L::Store(d, b, rows.y[1] + o);
           L::Store(d, a, rows.y[0] + o);
+          o += n;
+          if (o <= last) continue;
+          if (o >= last + n) break;
+          // The last vector overlaps this one: so many outputs are done already.
+          if constexpr (kK == 3) {
+            if constexpr (sizeof(T) >= 4) {
+              const hn::RebindToSigned<D> di;
+              const auto before = hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(last - 1 - (o - n)));
+              odd_a = LookupLanes(d, odd_a, before);
+              odd_b = LookupLanes(d, odd_b, before);
+            } else {
+              source.Broadcast(d, 2 * last + base - 1, odd_a, odd_b, nan);
+            }
+          }
+          o = last;
         }
       }
       for (; o < out_width; o += n) {
@@ -849,7 +892,6 @@ struct Window {
     V best_a = hn::Zero(d), best_b = best_a;
     VI tap_a = hn::Zero(di), tap_b = tap_a;
     const int64_t count = kSquare ? kLoaded : rows.count;
-    HWY_UNROLL(5)
     for (int64_t r = 0; r < count; ++r) {
       V v0, v1, v2;
       RowTaps<kInside>(d, rows.row[r], shape, o, v0, v1, v2, nan);
@@ -980,30 +1022,47 @@ struct Window {
     }
   }
 
+  // True if done: narrow enough, dense enough and small enough planes.
+  template <class NL>
+  static bool ForwardNarrow(const ForwardCall& call) {
+    const hn::ScalableTag<typename NL::Lane> d;
+    const Geometry& g = *call.geometry;
+    const Axis& width = g.axis[kWidth];
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const bool dense_input = g.input.axis[kHeight] == width.input;
+    if (g.output.axis[kHeight] != width.output) return false;
+    if (call.taps.base != nullptr && call.taps.strides.axis[kHeight] != width.output) return false;
+    if (dense_input && width.input <= n && 2 * width.output <= n) {
+      using Narrow = NarrowWindow<NL, kK, kS, NarrowForm::kPacked>;
+      if (!Narrow::Fits(d, call)) return false;
+      Narrow::Run(d, call);
+      return true;
+    }
+    if constexpr (kS == 1) {  // at stride 2 what fits one vector fits a packed one
+      if (dense_input && width.input <= n && width.output <= n) {
+        using Narrow = NarrowWindow<NL, kK, kS, NarrowForm::kOneVector>;
+        if (!Narrow::Fits(d, call)) return false;
+        Narrow::Run(d, call);
+        return true;
+      }
+    }
+    if (width.input >= n && width.input <= 2 * n && width.output <= 2 * n) {
+      using Narrow = NarrowWindow<NL, kK, kS, NarrowForm::kTwoVectors>;
+      if (!Narrow::Fits(d, call)) return false;
+      Narrow::Run(d, call);
+      return true;
+    }
+    return false;
+  }
+
   static void Forward(const ForwardCall& call) {
     const hn::ScalableTag<typename L::Lane> d;
     const hn::CappedTag<typename L::Lane, 16 / sizeof(T)> d16;
     const Axis& width = call.geometry->axis[kWidth];
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    if constexpr (kSquare && kHasLookup<T>) {
-      const Geometry& g = *call.geometry;
-      const bool dense_output = g.output.axis[kHeight] == width.output &&
-                                (call.taps.base == nullptr || call.taps.strides.axis[kHeight] == width.output);
-      const bool dense_input = g.input.axis[kHeight] == width.input;
-      if (dense_output && dense_input && width.input <= n && 2 * width.output <= n) {
-        using Narrow = NarrowWindow<L, kK, kS, NarrowForm::kPacked>;
-        if (Narrow::Fits(d, call)) return Narrow::Run(d, call);
-      }
-      if constexpr (kS == 1) {  // at stride 2 what fits one vector fits a packed one
-        if (dense_output && dense_input && width.input <= n && width.output <= n) {
-          using Narrow = NarrowWindow<L, kK, kS, NarrowForm::kOneVector>;
-          if (Narrow::Fits(d, call)) return Narrow::Run(d, call);
-        }
-      }
-      if (dense_output && width.input >= n && width.input <= 2 * n && width.output <= 2 * n) {
-        using Narrow = NarrowWindow<L, kK, kS, NarrowForm::kTwoVectors>;
-        if (Narrow::Fits(d, call)) return Narrow::Run(d, call);
-      }
+    if constexpr (kSquare) {
+      using NarrowLanes = std::conditional_t<kHasLookup<T>, L, PromotedLanes<L>>;
+      if (width.input <= 2 * n && ForwardNarrow<NarrowLanes>(call)) return;
     }
     const int64_t narrower = HWY_MIN(width.input, width.output);
     if (narrower >= n) {

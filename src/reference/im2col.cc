@@ -132,12 +132,17 @@ struct Plane {
     return n * g.output.batch + c * g.output.channel + o.d * g.output.axis[0] + o.h * g.output.axis[1] +
            o.w * g.output.axis[2];
   }
+  // Out of range for padding, and for the taps that a smaller adaptive window does not have.
+  static int64_t TapCoordinate(const Axis& axis, int64_t o, int64_t tap) {
+    if (!axis.adaptive) return o * axis.stride - axis.pad_before + tap * axis.dilation;
+    const int64_t begin = o * axis.input / axis.output;
+    const int64_t end = ((o + 1) * axis.input + axis.output - 1) / axis.output;
+    return begin + tap < end ? begin + tap : -1;
+  }
   Position TapPosition(Position o, int64_t tap) const {
     const int64_t kh = g.axis[1].kernel, kw = g.axis[2].kernel;
-    const int64_t td = tap / (kh * kw), th = tap / kw % kh, tw = tap % kw;
-    return {o.d * g.axis[0].stride - g.axis[0].pad_before + td * g.axis[0].dilation,
-            o.h * g.axis[1].stride - g.axis[1].pad_before + th * g.axis[1].dilation,
-            o.w * g.axis[2].stride - g.axis[2].pad_before + tw * g.axis[2].dilation};
+    return {TapCoordinate(g.axis[0], o.d, tap / (kh * kw)), TapCoordinate(g.axis[1], o.h, tap / kw % kh),
+            TapCoordinate(g.axis[2], o.w, tap % kw)};
   }
   bool InRange(Position p) const {
     return p.d >= 0 && p.d < g.axis[0].input && p.h >= 0 && p.h < g.axis[1].input && p.w >= 0 && p.w < g.axis[2].input;
@@ -224,6 +229,13 @@ void ForwardPlane(const Shape& shape, const Plane& plane, const T* x, T* y, void
       }
     }
     const int64_t offset = plane.OutputOffset(o);
+    if (shape.problem.flags & PEAKPOOL_CLAMP && !IsNan(Widen(best))) {
+      T lower, upper;
+      std::memcpy(&lower, shape.clamp_lower, sizeof(T));
+      std::memcpy(&upper, shape.clamp_upper, sizeof(T));
+      if (Greater(Widen(lower), Widen(best))) best = lower;
+      if (Greater(Widen(best), Widen(upper))) best = upper;
+    }
     y[offset] = Canonical(best);
     if (index != nullptr) {
       const Position p = plane.TapPosition(o, best_tap);
