@@ -474,11 +474,18 @@ bool ScatterBackward(const ScatterCall& call) {
 
 namespace {
 
-// Greatest of `count` bytes.
+// Greatest of `count` bytes, by quarters: one running maximum would wait for itself.
 uint8_t Greatest(const uint8_t* p, int64_t count) {
-  uint8_t greatest = 0;
-  for (int64_t i = 0; i < count; ++i) greatest = std::max(greatest, p[i]);
-  return greatest;
+  const int64_t quarter = count / 4;
+  uint8_t a = 0, b = 0, c = 0, d = 0;
+  for (int64_t i = 0; i < quarter; ++i) {
+    a = std::max(a, p[i]);
+    b = std::max(b, p[quarter + i]);
+    c = std::max(c, p[2 * quarter + i]);
+    d = std::max(d, p[3 * quarter + i]);
+  }
+  for (int64_t i = 4 * quarter; i < count; ++i) a = std::max(a, p[i]);
+  return std::max(std::max(a, b), std::max(c, d));
 }
 
 // Whether `count` bytes below 128 are in [least, end), 0 <= least < end <= 128: eight at a time, as edge rows are
@@ -523,6 +530,56 @@ bool ValidateLine(const Geometry& g, const PositionDecoder& decoder, OutputRun r
   return valid;
 }
 
+// Whether the tap columns whose bits are in `seen` all are among `in`.
+bool ColumnsAreIn(uint64_t seen, const Taps& in) {
+  return in.count > 0 && (seen >> in.first) >> (in.count - 1) <= 1 && (seen & ((uint64_t{1} << in.first) - 1)) == 0;
+}
+
+// The part of ValidateTapBytes for windows that reach into the padding, where lines follow each other without gaps: one
+// edge column, then one edge row, of all lines at a time. Per plane, that took three times as long on 14 x 14 outputs.
+bool ValidateDenseEdges(const Geometry& g, const uint8_t* taps, int64_t begin, int64_t end) {
+  const Axis *h = &g.axis[kHeight], *w = h + 1;
+  const int64_t pixel = g.channels_last ? g.channels : 1, line_bytes = w->output * pixel;
+  const Range inner_h = Interior(*h), inner_w = Interior(*w);
+  uint64_t column_bit[128];
+  for (int64_t tap = 0; tap < g.Taps(); ++tap) column_bit[tap] = uint64_t{1} << (tap % w->kernel);
+  bool valid = true;
+  for (int64_t column = 0; column < w->output; ++column) {
+    if (column == inner_w.begin) column = inner_w.end;
+    if (column == w->output) break;
+    // Four sets, which do not wait for each other.
+    uint64_t seen0 = 0, seen1 = 0, seen2 = 0, seen3 = 0;
+    const auto see = [&](const uint8_t* p, int64_t count, int64_t step) {
+      for (; count >= 4; count -= 4, p += 4 * step) {
+        seen0 |= column_bit[p[0]];
+        seen1 |= column_bit[p[step]];
+        seen2 |= column_bit[p[2 * step]];
+        seen3 |= column_bit[p[3 * step]];
+      }
+      for (; count > 0; --count, p += step) seen0 |= column_bit[*p];
+    };
+    const uint8_t* p = taps + begin * line_bytes + column * pixel;
+    if (pixel == 1) {
+      see(p, end - begin, line_bytes);
+    } else {
+      for (int64_t line = begin; line < end; ++line, p += line_bytes) see(p, pixel, 1);
+    }
+    valid &= ColumnsAreIn(seen0 | seen1 | seen2 | seen3, Taps(*w, column));
+  }
+  for (int64_t row = 0; row < h->output; ++row) {
+    if (row == inner_h.begin) row = inner_h.end;
+    if (row == h->output) break;
+    const Taps in(*h, row);
+    const int64_t first = row + CeilDivide(begin - row, h->output) * h->output;
+    if (in.count == 0 && first < end) return false;
+    for (int64_t line = first; line < end; line += h->output) {
+      valid &=
+          AllInRange(taps + line * line_bytes, line_bytes, in.first * w->kernel, (in.first + in.count) * w->kernel);
+    }
+  }
+  return valid;
+}
+
 // As ValidateIndices, for compact indices of windows that are never empty. Taps are valid when they are below the
 // number of taps and, in windows that reach into the padding, when row and column each lie within what is not padding:
 // the rows of a window are a range of tap numbers, and its columns are collected as bits over all edge outputs of a
@@ -542,9 +599,11 @@ bool ValidateTapBytes(const Geometry& g, const PositionDecoder& decoder, const u
   if (dense && Greatest(taps + begin * line_bytes, (end - begin) * line_bytes) >= g.Taps()) return false;
 
   const Range inner_d = Interior(*d), inner_h = Interior(*h), inner_w = Interior(*w);
-  const bool edge_lines = inner_d.begin > 0 || inner_d.end < d->output || inner_h.begin > 0 || inner_h.end < h->output;
+  const bool edge_slices = inner_d.begin > 0 || inner_d.end < d->output;
+  const bool edge_lines = edge_slices || inner_h.begin > 0 || inner_h.end < h->output;
   const bool edge_columns = inner_w.begin > 0 || inner_w.end < w->output;
   if (dense && !edge_lines && !edge_columns) return true;
+  if (dense && d->kernel == 1 && !edge_slices) return ValidateDenseEdges(g, taps, begin, end);
   uint64_t column_bit[128];  // by tap number: 1 << its column
   for (int64_t tap = 0; tap < g.Taps(); ++tap) column_bit[tap] = uint64_t{1} << (tap % w->kernel);
 
@@ -574,13 +633,12 @@ bool ValidateTapBytes(const Geometry& g, const PositionDecoder& decoder, const u
         if (column == inner_w.begin) column = inner_w.end;
         if (column == w->output) break;
         const Taps in(*w, column);
-        if (in.count == 0) return false;
         uint64_t seen = 0;
         for (int64_t i = run.h; i < h_end; ++i) {
           const uint8_t* p = slice + i * line_pitch + column * g.output.axis[kWidth];
           for (int64_t c = 0; c < pixel; ++c) seen |= column_bit[p[c]];
         }
-        valid &= (seen >> in.first) >> (in.count - 1) <= 1 && (seen & ((uint64_t{1} << in.first) - 1)) == 0;
+        valid &= ColumnsAreIn(seen, in);
       }
     }
     if (!edge_lines) continue;
@@ -604,6 +662,7 @@ bool ValidateTapBytes(const Geometry& g, const PositionDecoder& decoder, const u
 
 bool ValidateIndices(const Geometry& g, int32_t index_format, const void* index, bool allow_empty, int64_t begin,
                      int64_t end) {
+  if (begin >= end) return true;
   const PositionDecoder decoder(g, index_format, index, allow_empty);
   if (index_format == PEAKPOOL_INDEX_WINDOW_U8 && !allow_empty && g.Taps() <= 128 && g.axis[kWidth].kernel <= 64) {
     return ValidateTapBytes(g, decoder, static_cast<const uint8_t*>(index), begin, end);

@@ -4,19 +4,34 @@
 namespace peakpool {
 namespace {
 
-// Why the fused small-window kernels do not take the geometry, or null if they do.
+bool IsFusedPair(const Axis& axis) {
+  return (axis.kernel == 2 || axis.kernel == 3) && (axis.stride == 1 || axis.stride == 2);
+}
+
+// Why the small-window kernels do not take the geometry, or null if they do.
 const char* WindowRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
   if (shape.has_empty_window) return "some windows are empty";
   for (const Axis& axis : g.axis) {
-    if (axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
+    if (axis.kernel > 3) return "a kernel is larger than 3";
+    // Vectors of channels need neither of these.
+    if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
   }
-  if (g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1) return "the window has a depth";
+  if (!g.channels_last && !IsFusedPair(g.axis[kWidth])) return "the width's kernel is not 2 or 3 with stride 1 or 2";
+  return nullptr;
+}
+
+// The same for the gradients of small windows.
+const char* GatherRefusal(const Shape& shape) {
+  const Geometry& g = shape.geometry;
+  if (shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8) return "the index format is not window-u8";
+  if (shape.has_empty_window) return "some windows are empty";
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
+  if (g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1) return "the window has a depth";
+  if (w.dilation != 1 || h.dilation != 1) return "dilation is not 1";
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
-  const bool small = (w.kernel == 2 || w.kernel == 3) && (w.stride == 1 || w.stride == 2);
-  if (!small) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
+  if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
   return nullptr;
 }
 
@@ -46,13 +61,12 @@ Choice ChooseForward(const Shape& shape) {
   if (const char* why = WindowRefusal(shape)) {
     return {Algorithm::kSeparable, "takes every geometry", "window", why};
   }
-  return {Algorithm::kWindow, "a small window, fused over both axes", nullptr, nullptr};
+  return {Algorithm::kWindow, "a small window", nullptr, nullptr};
 }
 
 Choice ChooseBackward(const Shape& shape) {
   if (const char* why = Im2colReason(shape)) return {Algorithm::kIm2col, why, nullptr, nullptr};
-  const char* why = shape.problem.index_format == PEAKPOOL_INDEX_WINDOW_U8 ? WindowRefusal(shape)
-                                                                           : "the index format is not window-u8";
+  const char* why = GatherRefusal(shape);
   if (why != nullptr) return {Algorithm::kScatter, "takes every geometry", "gather", why};
   return {Algorithm::kGather, "a small window with compact indices", nullptr, nullptr};
 }

@@ -197,6 +197,10 @@ struct TaskPart {
 
 }  // namespace
 
+int UsefulThreads(const peakpool_plan& plan, const peakpool_executor& executor) {
+  return IsWorthSplitting(Bytes(plan)) ? ThreadCount(executor) : 1;
+}
+
 Split ForwardSplit(const peakpool_plan& plan, int threads) {
   const Geometry& g = plan.shape.geometry;
   if (plan.forward.algorithm == Algorithm::kIm2col) {
@@ -219,7 +223,7 @@ Split BackwardSplit(const peakpool_plan& plan, int threads) {
 void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, const peakpool_executor& executor) {
   const Geometry& g = plan.shape.geometry;
   if (g.batch == 0 || g.channels == 0) return;
-  const Split split = ForwardSplit(plan, ThreadCount(executor));
+  const Split split = ForwardSplit(plan, UsefulThreads(plan, executor));
   const bool expands = index != nullptr && !IsWindowFormat(plan.problem.index_format);
   ParallelFor(executor, split.Tasks(), [&](int64_t i) {
     if (plan.forward.algorithm == Algorithm::kIm2col) {
@@ -237,7 +241,7 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
               const peakpool_executor& executor) {
   const Geometry& g = plan.shape.geometry;
   if (g.batch == 0 || g.channels == 0) return true;
-  const Split split = BackwardSplit(plan, ThreadCount(executor));
+  const Split split = BackwardSplit(plan, UsefulThreads(plan, executor));
   std::atomic<bool> valid{true};
   ParallelFor(executor, split.Tasks(), [&](int64_t i) {
     bool part_valid = true;

@@ -8,6 +8,8 @@
 
 namespace peakpool {
 
+// How many threads an execution can use: 1 where it is too small to split.
+int UsefulThreads(const peakpool_plan& plan, const peakpool_executor& executor);
 Split ForwardSplit(const peakpool_plan& plan, int threads);
 Split BackwardSplit(const peakpool_plan& plan, int threads);
 

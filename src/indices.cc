@@ -66,6 +66,7 @@ void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range line
   const bool mark_is_tap = g.Taps() > int64_t{kEmpty};
   const int64_t inner = g.channels_last ? channels.size() : 1;
   const int64_t inner_step = g.channels_last ? strides.plane : 0;
+  const Axis& width = g.axis[kWidth];
   ForEachLine(g, lines, [&](OutputPosition output, int64_t offset) {
     output.c += g.channels_last ? channels.begin : 0;
     Index* out = index + offset + (g.channels_last ? channels.begin : 0) + columns.begin * g.output.axis[kWidth];
@@ -81,7 +82,7 @@ void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range line
       }
       taps += inner;
       out += g.output.axis[kWidth];
-      first += g.axis[kWidth].stride * strides.axis[kWidth];
+      first += (width.adaptive ? width.Begin(column + 1) - width.Begin(column) : width.stride) * strides.axis[kWidth];
     }
   });
 }

@@ -17,6 +17,8 @@ Range Part(int64_t size, int64_t count, int64_t i) {
   return {begin, begin + each + (i < rest ? 1 : 0)};
 }
 
+bool IsWorthSplitting(int64_t bytes) { return bytes >= 2 * kBytesPerTask; }
+
 Split ChooseSplit(int64_t lines, int64_t columns, int64_t channels, int64_t bytes, int threads) {
   Split split = {1, 1, 1};
   if (threads <= 1) return split;

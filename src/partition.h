@@ -22,6 +22,10 @@ struct Split {
   int64_t Tasks() const { return lines * columns * channels; }
 };
 
+// Whether so much traffic feeds more than one task: asked first, because counting an arena's threads takes longer than
+// pooling a small plane.
+bool IsWorthSplitting(int64_t bytes);
+
 // columns and channels are how many parts may be made of them at most. bytes is the traffic of the whole execution:
 // below a threshold it is one task.
 Split ChooseSplit(int64_t lines, int64_t columns, int64_t channels, int64_t bytes, int threads);

@@ -51,6 +51,7 @@ peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kern
   }
   level.rounding = PEAKPOOL_FLOOR;
   level.index_format = PEAKPOOL_INDEX_NONE;
+  level.flags = 0;
   // First as one tensor with all channels, so that its sizes are known to fit and its strides not to alias.
   int64_t all_channels;
   for (int a = 0; a < level.rank; ++a) {

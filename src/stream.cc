@@ -15,10 +15,11 @@ namespace {
 
 int64_t EffectiveKernel(const Axis& axis) { return (axis.kernel - 1) * axis.dilation + 1; }
 
-// The input rows [begin, end) of output row o, padding left out.
+// The input rows [begin, end) that output row o reads; none for an empty window.
 Range RowsOf(const Axis& height, int64_t o) {
-  const int64_t begin = height.Begin(o);
-  return {std::max<int64_t>(begin, 0), std::min(begin + EffectiveKernel(height), height.input)};
+  const int64_t begin = std::max<int64_t>(height.Begin(o), 0);
+  const int64_t first = height.FirstTap(o), end = height.TapEnd(o);
+  return {begin, first < end ? height.Begin(o) + (end - 1) * height.dilation + 1 : begin};
 }
 
 // Strides of a dense block of `rows` rows of every (n, c).
@@ -141,6 +142,8 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   const bool empty = needed.size() <= 0;
   view.axis[kHeight].input = empty ? 1 : needed.size();
   view.axis[kHeight].output = 1;
+  view.axis[kHeight].adaptive = false;
+  if (height.adaptive) view.axis[kHeight].kernel = needed.size();  // this window's own
   view.axis[kHeight].pad_before = empty ? EffectiveKernel(height) : needed.begin - height.Begin(o);
   view.input = stream->held;
   const int64_t skipped = empty ? 0 : needed.begin - stream->first;
@@ -154,6 +157,7 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   one.problem.index_format = tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
                              : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
                                               : PEAKPOOL_INDEX_WINDOW_U32;
+  one.shape.problem.index_format = one.problem.index_format;  // the one that im2col reads
   view.output = stream->pooled_strides;
   Forward(one, from, stream->pooled, stream->taps, executor);
   CopyRows(g, g.axis[kWidth].output, bytes, stream->pooled, stream->pooled_strides, static_cast<unsigned char*>(row),

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kernel of every type's table on every target this machine runs, called directly: lines of 1 element to 4
-// vectors
-// + 3, unmapped memory on either side of every tensor, lines split at random, against the naive loop.
+// Every kernel of every type's table on every target this machine runs, called directly: lines of 1 element to
+// 4 vectors + 3, unmapped memory on either side of every tensor, lines split at random, against the naive loop.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -26,6 +25,16 @@ struct Table {
 #define PEAKPOOL_TABLE(Name, Element) {#Name, PEAKPOOL_##Name, Name##Kernels},
 const Table kTables[] = {PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_TABLE)};
 #undef PEAKPOOL_TABLE
+
+// The types with window kernels of their own; the others take the separable one.
+std::vector<Table> TablesWithWindows() {
+  std::vector<Table> tables;
+  for (const Table& table : kTables) {
+    const Kernels* kernels = table.kernels(hwy::SupportedTargets());
+    if (kernels != nullptr && kernels->window_channels_first != nullptr) tables.push_back(table);
+  }
+  return tables;
+}
 
 void PrintTo(const Table& table, std::ostream* out) { *out << table.name; }
 
@@ -174,6 +183,9 @@ class Kernel : public ::testing::TestWithParam<Table> {
   uint64_t checks_ = 0;
 };
 
+class WindowKernel : public Kernel {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WindowKernel);
+
 struct Window {
   int64_t kernel, stride, before, after;
 };
@@ -205,7 +217,7 @@ void ForEachLineLength(size_t lanes, Visit visit) {
   for (int64_t length = 1; length <= most; ++length) visit(length);
 }
 
-TEST_P(Kernel, SmallWindowsChannelsFirst) {
+TEST_P(WindowKernel, SmallWindowsChannelsFirst) {
   ForEachTarget([&](const Kernels& kernels) {
     size_t turn = 0;
     for (const Window& window : kWindows) {
@@ -215,7 +227,8 @@ TEST_P(Kernel, SmallWindowsChannelsFirst) {
         peakpool_problem p =
             Problem(PEAKPOOL_CHANNELS_FIRST, 1, 2, 1 + static_cast<int64_t>(turn % 6), width, PEAKPOOL_INDEX_WINDOW_U8);
         if (!SetWindow(&p, window, turn % 4 == 0)) return;
-        CheckForward("window_channels_first", kernels.window_channels_first, p);
+        if (kernels.window_channels_first != nullptr)
+          CheckForward("window_channels_first", kernels.window_channels_first, p);
         if (kernels.gather_channels_first != nullptr) {
           CheckBackward("gather_channels_first", kernels.gather_channels_first, p);
         }
@@ -224,7 +237,7 @@ TEST_P(Kernel, SmallWindowsChannelsFirst) {
   });
 }
 
-TEST_P(Kernel, SmallWindowsChannelsLast) {
+TEST_P(WindowKernel, SmallWindowsChannelsLast) {
   ForEachTarget([&](const Kernels& kernels) {
     size_t turn = 0;
     for (const Window& window : kWindows) {
@@ -234,7 +247,8 @@ TEST_P(Kernel, SmallWindowsChannelsLast) {
         peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, 1, channels, 1 + static_cast<int64_t>(turn % 6),
                                      1 + static_cast<int64_t>(turn % 7), PEAKPOOL_INDEX_WINDOW_U8);
         if (!SetWindow(&p, window, turn % 4 == 0)) return;
-        CheckForward("window_channels_last", kernels.window_channels_last, p);
+        if (kernels.window_channels_last != nullptr)
+          CheckForward("window_channels_last", kernels.window_channels_last, p);
         if (kernels.gather_channels_last != nullptr) {
           CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
         }
@@ -244,7 +258,7 @@ TEST_P(Kernel, SmallWindowsChannelsLast) {
 }
 
 // Small channel counts with long rows: pixels may share vectors.
-TEST_P(Kernel, SmallWindowsOverFewChannels) {
+TEST_P(WindowKernel, SmallWindowsOverFewChannels) {
   ForEachTarget([&](const Kernels& kernels) {
     for (const Window& window : kWindows) {
       for (int64_t channels : {1, 2, 3, 4, 5, 8}) {
@@ -252,11 +266,51 @@ TEST_P(Kernel, SmallWindowsOverFewChannels) {
           if (HasFailure()) return;
           peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, 2, channels, 5, width, PEAKPOOL_INDEX_WINDOW_U8);
           if (!SetWindow(&p, window, false)) continue;
-          CheckForward("window_channels_last", kernels.window_channels_last, p);
+          if (kernels.window_channels_last != nullptr)
+            CheckForward("window_channels_last", kernels.window_channels_last, p);
           if (kernels.gather_channels_last != nullptr) {
             CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
           }
         }
+      }
+    }
+  });
+}
+
+// Each axis with a window of its own. Channels-first: 2 or 3 wide with stride 1 or 2, up to 3 high and deep, without
+// dilation; channels-last: up to 3 on every axis, with any stride and dilation.
+TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
+  ForEachTarget([&](const Kernels& kernels) {
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    for (int i = 0; i < 3000 && !HasFailure(); ++i) {
+      const bool last = i % 2 != 0;
+      peakpool_problem p = Parsed(last ? "f32 ndhwc 1x1x1x1x1 k1 window-u8" : "f32 ncdhw 1x1x1x1x1 k1 window-u8");
+      p.type = GetParam().type;
+      p.batch = draw(1, 2);
+      const int64_t most = 3 * static_cast<int64_t>(kernels.lanes);
+      p.channels = last ? draw(1, draw(0, 1) ? most : 5) : draw(1, 3);
+      bool legal = true;
+      for (int a = 0; a < 3; ++a) {
+        const bool row = !last && a == 2;
+        p.kernel[a] = row ? draw(2, 3) : draw(1, 3);
+        p.stride[a] = row ? draw(1, 2) : draw(1, 4);
+        p.dilation[a] = last ? draw(1, 3) : 1;
+        const int64_t reach = (p.kernel[a] - 1) * p.dilation[a] + 1;
+        p.padding[a] = {draw(0, reach - 1), draw(0, reach - 1)};
+        p.input[a] = draw(1, row && draw(0, 1) ? 2 * most : 7);
+        legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= reach;
+      }
+      if (!legal) continue;
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (draw(0, 2) == 0) AddGaps(&p);
+      if (last && kernels.window_channels_last != nullptr) {
+        CheckForward("window_channels_last", kernels.window_channels_last, p);
+      }
+      if (!last && kernels.window_channels_first != nullptr) {
+        CheckForward("window_channels_first", kernels.window_channels_first, p);
       }
     }
   });
@@ -278,7 +332,7 @@ TEST_P(Kernel, SeparableTakesEveryWindow) {
         peakpool_problem p = Problem(layout, 1, last ? length : few, rows, last ? few : length, formats[turn % 3]);
         p.dilation[0] = 1 + static_cast<int64_t>(turn % 3);
         p.dilation[1] = 1 + static_cast<int64_t>(turn / 3 % 2);
-        if (!SetWindow(&p, window, turn % 4 == 0)) return;
+        if (!SetWindow(&p, window, turn % 5 == 0)) return;
         CheckForward("separable", kernels.separable, p);
       });
     }
@@ -300,6 +354,8 @@ TEST_P(Kernel, SeparableBeyondItsScratch) {
   });
 }
 
+INSTANTIATE_TEST_SUITE_P(Type, WindowKernel, ::testing::ValuesIn(TablesWithWindows()),
+                         [](const ::testing::TestParamInfo<Table>& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(Type, Kernel, ::testing::ValuesIn(kTables),
                          [](const ::testing::TestParamInfo<Table>& info) { return info.param.name; });
 

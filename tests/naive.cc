@@ -28,6 +28,13 @@ struct Plain {
     }
     return value == T{0} ? T{0} : value;
   }
+  static T Bound(peakpool_scalar bound) {
+    if constexpr (std::is_floating_point<T>::value) {
+      return static_cast<T>(bound.real);
+    } else {
+      return static_cast<T>(std::is_signed<T>::value ? static_cast<uint64_t>(bound.integer) : bound.natural);
+    }
+  }
   static T Lowest() {
     return std::is_floating_point<T>::value ? -std::numeric_limits<T>::infinity() : std::numeric_limits<T>::lowest();
   }
@@ -38,6 +45,7 @@ struct Half {
   using Storage = uint16_t;
   static float Value(uint16_t stored) { return static_cast<float>(FromHalf(kType, stored)); }
   static uint16_t Rounded(float value) { return ToHalf(kType, value == 0 ? 0.0 : value); }
+  static float Bound(peakpool_scalar bound) { return static_cast<float>(FromHalf(kType, ToHalf(kType, bound.real))); }
   static uint16_t Lowest() { return ToHalf(kType, -std::numeric_limits<double>::infinity()); }
 };
 
@@ -275,7 +283,12 @@ void NaiveForward(const peakpool_problem& problem, const void* x, void* y, void*
         }
       });
       const int64_t at = Offset(problem.output_strides, problem.rank, n, c, o);
-      output[at] = found ? Traits::Rounded(best) : Traits::Lowest();
+      if (!found) best = Traits::Value(Traits::Lowest());
+      if (problem.flags & PEAKPOOL_CLAMP) {
+        if (best < Traits::Bound(problem.clamp_lower)) best = Traits::Bound(problem.clamp_lower);
+        if (best > Traits::Bound(problem.clamp_upper)) best = Traits::Bound(problem.clamp_upper);
+      }
+      output[at] = Traits::Rounded(best);
       if (index != nullptr) {
         StoreIndex(problem.index_format, index, at,
                    found ? IndexOf(problem, problem.index_format, n, c, o, where) : -1);

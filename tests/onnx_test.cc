@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The node data that the ONNX project publishes for its pooling operators, through the public API: values and indices
-// must be equal, not close. Cases in kPending wait for a feature; one that passes, or is gone, must leave the list.
+// must be equal, not close.
 #include <gtest/gtest.h>
 #include <onnx/onnx_pb.h>
 
@@ -9,7 +9,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -22,11 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 const char kData[] = PEAKPOOL_ONNX_DATA;
-
-const std::set<std::string> kPending = {
-    "test_maxunpool_export_with_output_shape",     // unpool
-    "test_maxunpool_export_without_output_shape",  // unpool
-};
 
 struct Array {
   int32_t type;
@@ -65,7 +59,8 @@ bool ReadArray(const fs::path& path, Array* array, std::string* why) {
   return *why = path.string() + ": data and shape disagree", false;
 }
 
-// The problem of a MaxPool or GlobalMaxPool node over x; false with the reason where it has no counterpart.
+// The problem of a node whose pooling reads a tensor of type and shape x; false with the reason where it has no
+// counterpart.
 bool ProblemOf(const onnx::NodeProto& node, const Array& x, peakpool_problem* p, std::string* why) {
   const int rank = static_cast<int>(x.shape.size()) - 2;
   if (peakpool_problem_init(p, static_cast<peakpool_type>(x.type), PEAKPOOL_CHANNELS_FIRST, rank) != PEAKPOOL_OK) {
@@ -78,7 +73,9 @@ bool ProblemOf(const onnx::NodeProto& node, const Array& x, peakpool_problem* p,
     std::copy(p->input, p->input + rank, p->kernel);
     return true;
   }
-  if (node.op_type() != "MaxPool") return *why = "operator " + node.op_type() + " is not supported", false;
+  if (node.op_type() != "MaxPool" && node.op_type() != "MaxUnpool") {
+    return *why = "operator " + node.op_type() + " is not supported", false;
+  }
   std::string auto_pad = "NOTSET";
   p->index_format = PEAKPOOL_INDEX_TENSOR_I64;
   for (const onnx::AttributeProto& attribute : node.attribute()) {
@@ -102,7 +99,7 @@ bool ProblemOf(const onnx::NodeProto& node, const Array& x, peakpool_problem* p,
       return *why = "attribute " + name + " is not supported", false;
     }
   }
-  if (node.output_size() < 2) p->index_format = PEAKPOOL_INDEX_NONE;
+  if (node.op_type() == "MaxPool" && node.output_size() < 2) p->index_format = PEAKPOOL_INDEX_NONE;
   peakpool_status status = PEAKPOOL_OK;
   if (auto_pad == "SAME_UPPER") status = peakpool_pad_same_upper(p);
   if (auto_pad == "SAME_LOWER") status = peakpool_pad_same_lower(p);
@@ -120,6 +117,56 @@ bool Same(const char* name, const Bytes& actual, const Array& expected, const Ar
   return same;
 }
 
+// MaxPool and GlobalMaxPool: input_0 is pooled to output_0 and, where asked for, indices in output_1.
+bool PoolPasses(const onnx::NodeProto& node, const fs::path& set, std::string* why) {
+  Array x, y, index;
+  peakpool_problem problem;
+  if (!ReadArray(set / "input_0.pb", &x, why) || !ReadArray(set / "output_0.pb", &y, why)) return false;
+  if (!ProblemOf(node, x, &problem, why)) return false;
+  const bool with_index = problem.index_format != PEAKPOOL_INDEX_NONE;
+  if (with_index && !ReadArray(set / "output_1.pb", &index, why)) return false;
+  for (int32_t algorithm : {PEAKPOOL_AUTO, PEAKPOOL_IM2COL}) {
+    problem.algorithm = algorithm;
+    const Plan plan(problem);
+    if (!plan) return *why = plan.error(), false;
+    const Forward result = RunForward(plan, x.bytes, with_index);
+    if (!Same("Y", result.y, y, x, plan.problem(), why)) return false;
+    if (with_index && !Same("Indices", result.index, index, x, plan.problem(), why)) return false;
+  }
+  return true;
+}
+
+// MaxUnpool: input_0 and the indices input_1 become output_0. The indices refer to the size that window and stride
+// imply; output_shape (input_2) may ask for a larger tensor, whose leading corner that is.
+bool UnpoolPasses(const onnx::NodeProto& node, const fs::path& set, std::string* why) {
+  Array y, index, expected;
+  peakpool_problem problem;
+  if (!ReadArray(set / "input_0.pb", &y, why) || !ReadArray(set / "input_1.pb", &index, why)) return false;
+  if (!ReadArray(set / "output_0.pb", &expected, why)) return false;
+  if (!ProblemOf(node, y, &problem, why)) return false;
+  problem.rounding = PEAKPOOL_EXPLICIT;
+  int64_t stride = 1;
+  for (int a = problem.rank - 1; a >= 0; --a) {
+    const size_t axis = static_cast<size_t>(a) + 2;
+    problem.output[a] = y.shape[axis];
+    problem.input[a] = (y.shape[axis] - 1) * problem.stride[a] + problem.kernel[a] - problem.padding[a].before -
+                       problem.padding[a].after;
+    if (problem.input[a] > expected.shape[axis]) return *why = "output_shape is smaller than the implied size", false;
+    problem.input_strides.spatial[a] = stride;
+    stride *= expected.shape[axis];
+  }
+  problem.input_strides.channel = stride;
+  problem.input_strides.batch = stride * problem.channels;
+  const Plan plan(problem);
+  if (!plan) return *why = plan.error(), false;
+  Bytes corner(InputBytes(plan.problem()));  // the rest of the output is zero, and so are the corner's gaps
+  if (TryUnpool(plan, y.bytes, index.bytes, &corner) != PEAKPOOL_OK) return *why = peakpool_last_error(), false;
+  corner.resize(expected.bytes.size());
+  const ::testing::AssertionResult same = SameBytes(corner, expected.bytes, ElementBytes(expected.type));
+  if (!same) *why = same.message();
+  return same;
+}
+
 bool Passes(const fs::path& folder, std::string* why) {
   onnx::ModelProto model;
   std::ifstream file(folder / "model.onnx", std::ios::binary);
@@ -130,20 +177,8 @@ bool Passes(const fs::path& folder, std::string* why) {
   for (const fs::directory_entry& set : fs::directory_iterator(folder)) {
     if (!set.is_directory()) continue;
     ++sets;
-    Array x, y, index;
-    peakpool_problem problem;
-    if (!ReadArray(set.path() / "input_0.pb", &x, why) || !ReadArray(set.path() / "output_0.pb", &y, why)) return false;
-    if (!ProblemOf(node, x, &problem, why)) return false;
-    const bool with_index = problem.index_format != PEAKPOOL_INDEX_NONE;
-    if (with_index && !ReadArray(set.path() / "output_1.pb", &index, why)) return false;
-    for (int32_t algorithm : {PEAKPOOL_AUTO, PEAKPOOL_IM2COL}) {
-      problem.algorithm = algorithm;
-      const Plan plan(problem);
-      if (!plan) return *why = plan.error(), false;
-      const Forward result = RunForward(plan, x.bytes, with_index);
-      if (!Same("Y", result.y, y, x, plan.problem(), why)) return false;
-      if (with_index && !Same("Indices", result.index, index, x, plan.problem(), why)) return false;
-    }
+    const auto passes = node.op_type() == "MaxUnpool" ? &UnpoolPasses : &PoolPasses;
+    if (!passes(node, set.path(), why)) return false;
   }
   return sets > 0 || (*why = "no data set", false);
 }
@@ -169,13 +204,7 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Onnx);
 
 TEST_P(Onnx, NodeData) {
   std::string why;
-  const bool passes = Passes(GetParam(), &why);
-  if (kPending.count(GetParam().filename().string()) == 0) {
-    EXPECT_TRUE(passes) << why;
-  } else {
-    EXPECT_FALSE(passes) << "take it off the pending list";
-    if (!passes) GTEST_SKIP() << "pending: " << why;
-  }
+  EXPECT_TRUE(Passes(GetParam(), &why)) << why;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, Onnx, ::testing::ValuesIn(Cases()),
@@ -184,9 +213,6 @@ INSTANTIATE_TEST_SUITE_P(Cases, Onnx, ::testing::ValuesIn(Cases()),
 TEST(OnnxData, IsComplete) {
   const std::vector<fs::path> cases = Cases();
   if (!fs::exists(kData)) GTEST_SKIP() << kData << " is not there (Debian package libonnx-testdata)";
-  std::set<std::string> names;
-  for (const fs::path& path : cases) names.insert(path.filename().string());
-  for (const std::string& name : kPending) EXPECT_EQ(names.count(name), 1u) << name << " is pending but not there";
   // ONNX 1.12: 15 MaxPool, 2 GlobalMaxPool and 2 MaxUnpool nodes, 8 models converted from PyTorch, 1 of its operators.
   EXPECT_GE(cases.size(), 28u);
 }

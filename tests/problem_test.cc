@@ -2,6 +2,7 @@
 // What needs no pixels: output sizes, auto_pad, the describe grammar, every refusal with its status and message.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -125,11 +126,15 @@ TEST(AutoPad, SameGivesCeilOfInputOverStride) {
 }
 
 TEST(Describe, ParsedTextComesBack) {
-  for (const char* text : {"f32 nchw 1x64x112x112 k3 s2 p1", "f64 ncw 2x3x40 k3 s3", "i8 nhwc 1x2x3x4 k2x3 s1x2",
-                           "u64 ndhwc 1x2x3x4x5 k2 s1x2x3 p1x0x2 d1x2x1 ceil plane-i32",
-                           "bf16 nchw 1x1x9x9 k3 s2 p0:1 exact window-u16 allow-empty accumulate im2col",
-                           "f16 nchw 1x1x9x9 k3 s2 p0:1x2:0 o5x4 tensor-colmajor-i64",
-                           "f32 nchw 2x2x4x5 k2 s1 tensor-i64 xs=60x30x6x1 ys=40x13x4x1"}) {
+  for (const char* text :
+       {"f32 nchw 1x64x112x112 k3 s2 p1", "f64 ncw 2x3x40 k3 s3", "i8 nhwc 1x2x3x4 k2x3 s1x2",
+        "u64 ndhwc 1x2x3x4x5 k2 s1x2x3 p1x0x2 d1x2x1 ceil plane-i32",
+        "bf16 nchw 1x1x9x9 k3 s2 p0:1 exact window-u16 allow-empty accumulate im2col",
+        "f16 nchw 1x1x9x9 k3 s2 p0:1x2:0 o5x4 tensor-colmajor-i64",
+        "f32 nchw 2x2x4x5 k2 s1 tensor-i64 xs=60x30x6x1 ys=40x13x4x1", "f32 nchw 1x2x7x9 a3 window-u8",
+        "u8 ndhwc 1x2x7x9x11 a3x4x5 plane-i32 im2col", "f32 nchw 1x1x4x4 k2 s2 clamp=0:6",
+        "f16 ncw 1x1x4 k2 s2 clamp=-inf:0.10000000000000001", "i8 nchw 1x1x4x4 k2 s2 clamp=-128:127",
+        "u64 nchw 1x1x4x4 k2 s2 clamp=0:18446744073709551615"}) {
     EXPECT_EQ(Described(Parsed(text)), text);
   }
   EXPECT_EQ(Described(Parsed("  f32   nchw 1x1x9x9  k3x3 p1x1:1 ")), "f32 nchw 1x1x9x9 k3 s3 p1");
@@ -164,9 +169,13 @@ TEST(Describe, RandomProblemsRoundTrip) {
       p.input_strides.batch = draw(100000);
       p.output_strides.channel = draw(100000);
     }
-    p.rounding = static_cast<int32_t>(draw(4));
-    if (p.rounding == PEAKPOOL_EXPLICIT) {
+    p.rounding = static_cast<int32_t>(draw(5));
+    if (p.rounding == PEAKPOOL_EXPLICIT || p.rounding == PEAKPOOL_ADAPTIVE) {
       for (int a = 0; a < rank; ++a) p.output[a] = 1 + draw(50);
+    }
+    for (int a = 0; a < rank && p.rounding == PEAKPOOL_ADAPTIVE; ++a) {  // which has no window to write
+      p.kernel[a] = p.stride[a] = p.dilation[a] = 1;
+      p.padding[a] = {0, 0};
     }
     p.index_format = static_cast<int32_t>(draw(kIndexFormats));
     p.algorithm = static_cast<int32_t>(draw(2));
@@ -221,6 +230,11 @@ TEST(Parse, NamesTheTokenItCannotRead) {
                 {"f32 nchw 1x1x2x2 k2 rounded", "\"rounded\""},
                 {"f32 nchw 1x1x2x2 k2 window-u9", "\"window-u9\""},
                 {"f32 nchw 1x1x2x2 k2 xs=1x2", "\"xs=1x2\""},
+                {"f32 nchw 1x1x2x2 a", "\"a\""},
+                {"f32 nchw 1x1x2x2 a2x2x2", "\"a2x2x2\""},
+                {"f32 nchw 1x1x2x2 k2 clamp=1", "\"clamp=1\""},
+                {"i8 nchw 1x1x2x2 k2 clamp=0.5:1", "\"clamp=0.5:1\""},
+                {"u8 nchw 1x1x2x2 k2 clamp=-1:1", "\"clamp=-1:1\""},
                 {"f32 nchw 1x1x2x2 k99999999999999999999", "\"k99999999999999999999\""}};
   for (const auto& c : kCases) {
     peakpool_problem p;
@@ -274,6 +288,46 @@ std::vector<Refusal> Refusals() {
        },
        kInvalid,
        {"output[1]", "0"}},
+      {"AdaptiveOutput",
+       [](P p) {
+         p->rounding = PEAKPOOL_ADAPTIVE;
+         p->output[0] = 0;
+         p->output[1] = 2;
+       },
+       kInvalid,
+       {"output[0]", "0"}},
+      {"AdaptiveInput",
+       [](P p) {
+         p->rounding = PEAKPOOL_ADAPTIVE;
+         p->output[0] = p->output[1] = 2;
+         p->input[1] = -1;
+       },
+       kInvalid,
+       {"input[1]", "-1"}},
+      {"AdaptiveOverflow",
+       [](P p) {
+         p->rounding = PEAKPOOL_ADAPTIVE;
+         p->output[0] = 3;
+         p->output[1] = kMost / 4;
+       },
+       kOverflow,
+       {"output[1]", std::to_string(kMost / 4)}},
+      {"ClampOrder",
+       [](P p) {
+         p->flags |= PEAKPOOL_CLAMP;
+         p->clamp_lower.real = 2;
+         p->clamp_upper.real = 1;
+       },
+       kInvalid,
+       {"clamp_lower", "2", "1"}},
+      {"ClampNan",
+       [](P p) {
+         p->flags |= PEAKPOOL_CLAMP;
+         p->clamp_lower.real = 0;
+         p->clamp_upper.real = std::nan("");
+       },
+       kInvalid,
+       {"clamp"}},
       {"ExplicitOutputBeyondInput",
        [](P p) {
          p->rounding = PEAKPOOL_EXPLICIT;

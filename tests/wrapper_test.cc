@@ -29,6 +29,21 @@ int main() {
     CHECK(y[o] == x[at] && dx[at] == y[o]);
   }
 
+  static int64_t planes[2 * 32 * 32];
+  CHECK(plan.convert_indices(PEAKPOOL_INDEX_WINDOW_U8, index, PEAKPOOL_INDEX_PLANE_I64, planes) == PEAKPOOL_OK);
+  static float unpooled[2 * 64 * 64];
+  CHECK(plan.unpool(y, index, unpooled) == PEAKPOOL_OK);
+  CHECK(std::memcmp(unpooled, dx, sizeof(dx)) == 0);  // without overlap that is the gradient of y itself
+  for (int o = 0; o < 2 * 32 * 32; ++o) CHECK(x[o / 1024 * 4096 + planes[o]] == y[o]);
+  static uint8_t back[2 * 32 * 32];
+  CHECK(plan.convert_indices(PEAKPOOL_INDEX_PLANE_I64, planes, PEAKPOOL_INDEX_WINDOW_U8, back) == PEAKPOOL_OK);
+  CHECK(std::memcmp(back, index, sizeof(index)) == 0);
+  index[5] = 4;
+  CHECK(plan.unpool(y, index, unpooled) == PEAKPOOL_INVALID_INDEX);
+  CHECK(plan.convert_indices(PEAKPOOL_INDEX_WINDOW_U8, index, PEAKPOOL_INDEX_PLANE_I64, planes) ==
+        PEAKPOOL_INVALID_INDEX);
+  CHECK(planes[4] >= 0 && planes[5] == -1);
+
   peakpool::Plan moved(std::move(plan));
   CHECK(moved && !plan);
   plan = std::move(moved);

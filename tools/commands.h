@@ -13,15 +13,30 @@ namespace peakpool::tools {
 
 struct PoolArguments {
   std::string input, output, indices;  // indices may be empty
+  bool stream = false;
   ProblemFlags flags;
 };
-Error Pool(const PoolArguments& arguments);
+Error Pool(const PoolArguments& arguments);  // also `adaptive` and `global`, which differ in their flags
 
-struct BackwardArguments {
-  std::string dy, indices, dx, input_shape;
+// From a pooled array and its indices back to an array of the input's shape.
+struct InverseArguments {
+  std::string values, indices, result, input_shape;
   ProblemFlags flags;
 };
-Error Backward(const BackwardArguments& arguments);
+Error Backward(const InverseArguments& arguments);
+Error Unpool(const InverseArguments& arguments);
+
+struct ConvertArguments {
+  std::string input, output, input_shape, from, to;
+  ProblemFlags flags;
+};
+Error Convert(const ConvertArguments& arguments);
+
+struct PyramidArguments {
+  std::string input, output, kernels;
+  ProblemFlags flags;
+};
+Error Pyramid(const PyramidArguments& arguments);
 
 struct PictureArguments {
   std::string input, output;
@@ -34,6 +49,7 @@ struct VerifyArguments {
   uint64_t seed = 1;
   std::string target = "all";
   std::string problem;  // empty: random ones
+  bool verbose = false;
 };
 // Sets *mismatch when a result differs from the reference; that is no Error but the answer "no".
 Error Verify(const VerifyArguments& arguments, bool* mismatch);

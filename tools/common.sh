@@ -10,6 +10,9 @@ build=$root/build
 build_packages=(g++ meson ninja-build pkgconf libc6-dev libhwy-dev libtbb-dev libcli11-dev libcairo2-dev
                 libturbojpeg0-dev fonts-dejavu-core)
 
+# The options of build/, the same in every script so that they can alternate without building anything twice.
+build_options=(-Dwerror=true -Dbench=disabled)
+
 die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit 1
@@ -45,14 +48,27 @@ need_packages() {
     die "apt-get could not install ${missing[*]}"
 }
 
-# configure_build [MESON-OPTION...]: makes the build tree, or changes it where an option differs. A tree whose options
+# configure_tree FOLDER MESON-OPTION...: makes a build tree, or changes it where an option differs. A tree whose options
 # are those already is left alone, so that nothing is reconfigured or built again.
-configure_build() {
-  local wanted="$*" record=$build/.configured-with
-  if [[ ! -f $build/build.ninja ]]; then
-    meson setup "$build" "$root" "$@" || return
-  elif [[ ! -f $record || $(< "$record") != "$wanted" ]]; then
-    meson setup --reconfigure "$build" "$root" "$@" || return
+configure_tree() {
+  local folder=$1 record=$1/.configured-with
+  shift
+  if [[ ! -f $folder/build.ninja ]]; then
+    meson setup "$folder" "$root" "$@" || return
+  elif [[ ! -f $record || $(< "$record") != "$*" ]]; then
+    meson setup --reconfigure "$folder" "$root" "$@" || return
   fi
-  echo "$wanted" > "$record"
+  echo "$*" > "$record"
+}
+
+# configure_build TARGET...: the same for build/ with its options. It lacks a target where it was configured before the
+# packages of that target were installed; then it is configured again, which keeps what is built.
+configure_build() {
+  configure_tree "$build" "${build_options[@]}" || return
+  local target
+  for target; do
+    grep -q "^build $target:" "$build/build.ninja" && continue
+    meson setup --reconfigure "$build" "$root"
+    return
+  done
 }

@@ -101,8 +101,11 @@ Error Picture(const PictureArguments& arguments) {
   ProblemFlags flags = arguments.flags;
   flags.layout = "channels-last";
   if (Error error = MakeProblem(flags, arguments.input, {'u', 1}, {1, x.height, x.width, 3}, &problem)) return error;
-  problem.index_format = FormatForTaps(flags, problem);
-  const Plan plan(problem);
+  Plan plan(problem);
+  if (plan) {
+    problem.index_format = FormatForTaps(flags.index_format, plan.problem());
+    plan = Plan(problem);
+  }
   if (!plan) return std::string(plan.error());
   const peakpool_problem& resolved = plan.problem();
   if (std::max(resolved.output[kWidth], resolved.output[kHeight]) > kMaxImageSide) {

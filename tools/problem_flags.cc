@@ -55,6 +55,27 @@ Error TypeOfArray(const std::string& dtype, const std::string& name, const NpyTy
   return {};
 }
 
+// What --index-format and its like take. "window" stands for any of the three widths.
+const struct {
+  const char* name;
+  peakpool_index_format format;
+} kFormats[] = {{"window-u8", PEAKPOOL_INDEX_WINDOW_U8},
+                {"window-u16", PEAKPOOL_INDEX_WINDOW_U16},
+                {"window-u32", PEAKPOOL_INDEX_WINDOW_U32},
+                {"plane-i32", PEAKPOOL_INDEX_PLANE_I32},
+                {"plane", PEAKPOOL_INDEX_PLANE_I64},
+                {"tensor", PEAKPOOL_INDEX_TENSOR_I64},
+                {"tensor-colmajor", PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64}};
+
+constexpr const char* kGeometryGroup =
+    "Geometry (one value means every spatial axis; several are in the order depth, height, width)";
+constexpr const char* kArraysGroup = "Arrays";
+constexpr const char* kExecutionGroup = "Execution";
+
+// The flags that an output size makes meaningless.
+constexpr const char* kWindowFlags[] = {"--kernel",   "--stride",   "--pad",        "--dilation",
+                                        "--rounding", "--auto-pad", "--allow-empty"};
+
 Error LastError() { return std::string(peakpool_last_error()); }
 
 // Calls write(buffer, size) as snprintf is called for a string of unknown length.
@@ -65,11 +86,25 @@ std::string Text(Write write) {
   return text;
 }
 
+// LOWER:UPPER in the arithmetic of the problem's type. The library's grammar knows how to read that.
+Error ParseClamp(const std::string& text, peakpool_problem* problem) {
+  const std::string described = Describe(*problem);
+  const std::string type = described.substr(0, described.find(' '));
+  peakpool_problem clamped;
+  if (text.find(' ') != std::string::npos ||
+      peakpool_parse((type + " ncw 1x1x1 k1 clamp=" + text).c_str(), &clamped) != PEAKPOOL_OK) {
+    return "--clamp " + text + ": must be LOWER:UPPER, two numbers of the array's type, " + type;
+  }
+  problem->flags |= PEAKPOOL_CLAMP;
+  problem->clamp_lower = clamped.clamp_lower;
+  problem->clamp_upper = clamped.clamp_upper;
+  return {};
+}
+
 }  // namespace
 
 void AddGeometryFlags(CLI::App* command, ProblemFlags* flags) {
-  const std::string group =
-      "Geometry (one value means every spatial axis; several are in the order depth, height, width)";
+  const std::string group = kGeometryGroup;
   command->add_option("--kernel", flags->kernel, "Window size: 3 or 3,2")
       ->required()
       ->group(group)
@@ -102,42 +137,76 @@ void AddGeometryFlags(CLI::App* command, ProblemFlags* flags) {
       ->add_flag("--allow-empty", flags->allow_empty,
                  "Windows wholly in the padding give the lowest value and index -1 instead of an error")
       ->group(group);
+}
 
-  const std::string execution = "Execution";
+CLI::Option* AddOutputSizeFlag(CLI::App* command, ProblemFlags* flags) {
+  return command
+      ->add_option("--output-size", flags->output_size,
+                   "Adaptive pooling to this size: output o pools the input from floor(o * input / output) to "
+                   "ceil((o + 1) * input / output)")
+      ->group(kGeometryGroup)
+      ->option_text("O[,O]");
+}
+
+void AddGeometryOrOutputSizeFlags(CLI::App* command, ProblemFlags* flags) {
+  AddGeometryFlags(command, flags);
+  command->get_option("--kernel")->required(false);
+  CLI::Option* const output_size = AddOutputSizeFlag(command, flags);
+  for (const char* flag : kWindowFlags) output_size->excludes(command->get_option(flag));
+}
+
+void AddClampFlag(CLI::App* command, ProblemFlags* flags) {
+  command->add_option("--clamp", flags->clamp, "Bound each output: 0:inf is ReLU, 0:6 is ReLU6; not the indices")
+      ->option_text("LOWER:UPPER");
+}
+
+void AddThreadsFlag(CLI::App* command, ProblemFlags* flags) {
   command->add_option("--threads", flags->threads, "At most N threads [all]")
-      ->group(execution)
+      ->group(kExecutionGroup)
       ->check(CLI::Range(1, 65536))
       ->option_text("N");
+}
+
+void AddExecutionFlags(CLI::App* command, ProblemFlags* flags) {
+  AddThreadsFlag(command, flags);
   command->add_option("--algorithm", flags->algorithm, "auto: the fastest kernels; im2col: the plain reference [auto]")
-      ->group(execution)
+      ->group(kExecutionGroup)
       ->check(CLI::IsMember({"auto", "im2col"}))
       ->option_text("auto|im2col");
   command->add_option("--target", flags->target, "Instruction set, one of those that `peakpool info` lists [the best]")
-      ->group(execution)
+      ->group(kExecutionGroup)
       ->option_text("NAME");
 }
 
-void AddArrayFlags(CLI::App* command, ProblemFlags* flags) {
-  const std::string group = "Arrays";
+void AddLayoutFlag(CLI::App* command, ProblemFlags* flags) {
   command
       ->add_option("--layout", flags->layout,
                    "channels-first: N, C, spatial; channels-last: N, spatial, C [channels-first]")
-      ->group(group)
+      ->group(kArraysGroup)
       ->check(CLI::IsMember({"channels-first", "channels-last"}))
       ->option_text("channels-first|channels-last");
+}
+
+void AddTypeFlag(CLI::App* command, ProblemFlags* flags) {
   command->add_option("--dtype", flags->dtype, "Read an array of u2 as the bits of bfloat16, and write so")
-      ->group(group)
+      ->group(kArraysGroup)
       ->check(CLI::IsMember({"bf16"}))
       ->option_text("bf16");
 }
 
-CLI::Option* AddIndexFormatFlag(CLI::App* command, ProblemFlags* flags) {
+CLI::Option* AddIndexFormatFlag(CLI::App* command, const std::string& name, const std::string& purpose,
+                                std::string* format) {
+  std::vector<std::string> names = {"window"};
+  for (const auto& entry : kFormats) names.push_back(entry.name);
   return command
-      ->add_option("--index-format", flags->index_format,
-                   "window: tap number in the window (u1, u2 or u4 by the number of taps); plane, plane-i32: position "
-                   "in the plane (i8, i4); tensor, tensor-colmajor: position in the tensor (i8) [window]")
-      ->group("Arrays")
-      ->check(CLI::IsMember({"window", "plane", "plane-i32", "tensor", "tensor-colmajor"}))
+      ->add_option(name, *format,
+                   purpose +
+                       "window: tap number in the window (u1, u2 or u4 by the number of taps, or window-u8, "
+                       "window-u16, window-u32); plane, plane-i32: position in the plane (i8, i4); tensor, "
+                       "tensor-colmajor: position in the tensor (i8)" +
+                       (format->empty() ? "" : " [" + *format + "]"))
+      ->group(kArraysGroup)
+      ->check(CLI::IsMember(names))
       ->option_text("window|plane|plane-i32|tensor|tensor-colmajor");
 }
 
@@ -158,8 +227,8 @@ Error ParseNumbers(const std::string& name, const std::string& text, std::vector
   }
 }
 
-Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyType& type,
-                  const std::vector<int64_t>& shape, peakpool_problem* problem) {
+Error MakeArrayProblem(const ProblemFlags& flags, const std::string& name, const NpyType& type,
+                       const std::vector<int64_t>& shape, peakpool_problem* problem) {
   const int rank = static_cast<int>(shape.size()) - 2;
   if (rank < 1 || rank > PEAKPOOL_MAX_RANK) {
     return name + ": shape " + ShapeName(shape) + ": must have 3 to 5 axes: N, C and 1 to 3 spatial ones";
@@ -174,7 +243,23 @@ Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyT
   problem->batch = shape[0];
   problem->channels = shape[last ? rank + 1 : 1];
   for (int i = 0; i < rank; ++i) problem->input[i] = shape[i + (last ? 1 : 2)];
+  problem->algorithm = flags.algorithm == "im2col" ? PEAKPOOL_IM2COL : PEAKPOOL_AUTO;
+  if (!flags.target.empty()) problem->target = flags.target.c_str();
+  return {};
+}
 
+Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyType& type,
+                  const std::vector<int64_t>& shape, peakpool_problem* problem) {
+  if (Error error = MakeArrayProblem(flags, name, type, shape, problem)) return error;
+  if (!flags.clamp.empty()) {
+    if (Error error = ParseClamp(flags.clamp, problem)) return error;
+  }
+  const int rank = problem->rank;
+  if (!flags.output_size.empty()) {
+    problem->rounding = PEAKPOOL_ADAPTIVE;
+    return ParseAxes("--output-size", flags.output_size, rank, problem->output);
+  }
+  if (flags.kernel.empty()) return std::string("--kernel: is required, or --output-size");
   if (Error error = ParseAxes("--kernel", flags.kernel, rank, problem->kernel)) return error;
   const std::string& stride = flags.stride.empty() ? flags.kernel : flags.stride;
   if (Error error = ParseAxes("--stride", stride, rank, problem->stride)) return error;
@@ -185,48 +270,43 @@ Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyT
                                                   : PEAKPOOL_FLOOR;
   if (flags.auto_pad == "same-upper" && peakpool_pad_same_upper(problem) != PEAKPOOL_OK) return LastError();
   if (flags.auto_pad == "same-lower" && peakpool_pad_same_lower(problem) != PEAKPOOL_OK) return LastError();
-  problem->algorithm = flags.algorithm == "im2col" ? PEAKPOOL_IM2COL : PEAKPOOL_AUTO;
   if (flags.allow_empty) problem->flags |= PEAKPOOL_ALLOW_EMPTY;
-  if (!flags.target.empty()) problem->target = flags.target.c_str();
   return {};
 }
 
-peakpool_index_format FormatForTaps(const ProblemFlags& flags, const peakpool_problem& problem) {
-  if (flags.index_format == "plane") return PEAKPOOL_INDEX_PLANE_I64;
-  if (flags.index_format == "plane-i32") return PEAKPOOL_INDEX_PLANE_I32;
-  if (flags.index_format == "tensor") return PEAKPOOL_INDEX_TENSOR_I64;
-  if (flags.index_format == "tensor-colmajor") return PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64;
-  int64_t taps = 1;
-  for (int i = 0; i < problem.rank; ++i) {
-    // The library judges absurd kernels; the widest format does for them.
-    if (__builtin_mul_overflow(taps, problem.kernel[i], &taps)) return PEAKPOOL_INDEX_WINDOW_U32;
+peakpool_index_format FormatForTaps(const std::string& format, const peakpool_problem& resolved) {
+  for (const auto& entry : kFormats) {
+    if (format == entry.name) return entry.format;
   }
-  const int64_t reserved = problem.flags & PEAKPOOL_ALLOW_EMPTY ? 1 : 0;  // all ones means an empty window
+  int64_t taps = 1;
+  for (int i = 0; i < resolved.rank; ++i) {
+    // The library judges absurd kernels; the widest format does for them.
+    if (__builtin_mul_overflow(taps, resolved.kernel[i], &taps)) return PEAKPOOL_INDEX_WINDOW_U32;
+  }
+  const int64_t reserved = resolved.flags & PEAKPOOL_ALLOW_EMPTY ? 1 : 0;  // all ones means an empty window
   if (taps <= 256 - reserved) return PEAKPOOL_INDEX_WINDOW_U8;
   return taps <= 65536 - reserved ? PEAKPOOL_INDEX_WINDOW_U16 : PEAKPOOL_INDEX_WINDOW_U32;
 }
 
-Error FormatOfFile(const ProblemFlags& flags, const std::string& path, const NpyType& type,
+Error FormatOfFile(const std::string& option, const std::string& name, const std::string& path, const NpyType& type,
                    peakpool_index_format* format) {
-  const struct {
-    const char* name;
-    peakpool_index_format format;
-  } formats[] = {{"window", PEAKPOOL_INDEX_WINDOW_U8},
-                 {"window", PEAKPOOL_INDEX_WINDOW_U16},
-                 {"window", PEAKPOOL_INDEX_WINDOW_U32},
-                 {"plane-i32", PEAKPOOL_INDEX_PLANE_I32},
-                 {"plane", PEAKPOOL_INDEX_PLANE_I64},
-                 {"tensor", PEAKPOOL_INDEX_TENSOR_I64},
-                 {"tensor-colmajor", PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64}};
   std::string wanted;
-  for (const auto& entry : formats) {
-    if (flags.index_format != entry.name) continue;
+  for (const auto& entry : kFormats) {
+    const bool any_width = name == "window" && entry.format <= PEAKPOOL_INDEX_WINDOW_U32;
+    if (!any_width && name != entry.name) continue;
     *format = entry.format;
     const NpyType expected = TypeOfFormat(entry.format);
     if (expected == type) return {};
     wanted += (wanted.empty() ? "" : ", ") + expected.Name();
   }
-  return path + ": dtype " + type.Name() + ": --index-format " + flags.index_format + " is " + wanted;
+  return path + ": dtype " + type.Name() + ": " + option + " " + name + " is " + wanted;
+}
+
+std::string FormatName(int32_t format) {
+  for (const auto& entry : kFormats) {
+    if (entry.format == format) return entry.name;
+  }
+  return "none";
 }
 
 NpyType TypeOfFormat(int32_t format) {

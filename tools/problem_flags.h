@@ -20,32 +20,48 @@ namespace peakpool::tools {
 
 // As typed. Lists stay text until the rank is known.
 struct ProblemFlags {
-  std::string kernel, stride, pad = "0", dilation = "1", rounding = "floor", auto_pad, algorithm = "auto", target;
+  std::string kernel, stride, pad = "0", dilation = "1", rounding = "floor", auto_pad;
+  std::string output_size;  // not empty: adaptive, and the window's flags above are not read
+  std::string clamp, algorithm = "auto", target;
   std::string layout = "channels-first", dtype, index_format = "window";
   bool allow_empty = false;
   int threads = 0;  // 0: the default executor
 };
 
-// --kernel --stride --pad --dilation --rounding --auto-pad --allow-empty --algorithm --target --threads.
+// --kernel --stride --pad --dilation --rounding --auto-pad --allow-empty.
 void AddGeometryFlags(CLI::App* command, ProblemFlags* flags);
-// --layout and --dtype, for subcommands that read arrays.
-void AddArrayFlags(CLI::App* command, ProblemFlags* flags);
-CLI::Option* AddIndexFormatFlag(CLI::App* command, ProblemFlags* flags);
+CLI::Option* AddOutputSizeFlag(CLI::App* command, ProblemFlags* flags);
+// One or the other, for subcommands that undo or rewrite what either kind of pooling gave.
+void AddGeometryOrOutputSizeFlags(CLI::App* command, ProblemFlags* flags);
+void AddClampFlag(CLI::App* command, ProblemFlags* flags);
+void AddThreadsFlag(CLI::App* command, ProblemFlags* flags);
+// --threads --algorithm --target.
+void AddExecutionFlags(CLI::App* command, ProblemFlags* flags);
+// For subcommands that read arrays.
+void AddLayoutFlag(CLI::App* command, ProblemFlags* flags);
+void AddTypeFlag(CLI::App* command, ProblemFlags* flags);
+// An option `name` that takes an index format.
+CLI::Option* AddIndexFormatFlag(CLI::App* command, const std::string& name, const std::string& purpose,
+                                std::string* format);
 
 // Whole numbers separated by commas: "3" or "3,2". `name` is what an error names.
 Error ParseNumbers(const std::string& name, const std::string& text, std::vector<int64_t>* numbers);
 
-// The problem of pooling an array of this shape, in the axis order of flags.layout. The index format stays NONE. The
+// An array of this shape, in the axis order of flags.layout, as the problem of copying it, and how to execute it. The
 // problem points into `flags` (target), which must outlive it. `name` is the argument that brought the array.
+Error MakeArrayProblem(const ProblemFlags& flags, const std::string& name, const NpyType& type,
+                       const std::vector<int64_t>& shape, peakpool_problem* problem);
+// The same with the window, or the output size, and the clamp. The index format stays NONE.
 Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyType& type,
                   const std::vector<int64_t>& shape, peakpool_problem* problem);
 
-// The index format that --index-format names for this problem; "window" takes the narrowest type that holds the taps.
-peakpool_index_format FormatForTaps(const ProblemFlags& flags, const peakpool_problem& problem);
-// The index format that --index-format names for an index file of this type.
-Error FormatOfFile(const ProblemFlags& flags, const std::string& path, const NpyType& type,
+// The index format of this name for a plan's resolved problem; "window" takes the narrowest type that holds the taps.
+peakpool_index_format FormatForTaps(const std::string& format, const peakpool_problem& resolved);
+// The index format of this name, the value of `option`, for an index file of this type.
+Error FormatOfFile(const std::string& option, const std::string& name, const std::string& path, const NpyType& type,
                    peakpool_index_format* format);
 NpyType TypeOfFormat(int32_t format);
+std::string FormatName(int32_t format);
 
 // The shape of y in the layout's axis order, for a plan's resolved problem.
 std::vector<int64_t> OutputShape(const peakpool_problem& resolved);

@@ -19,9 +19,26 @@ void DrawSmallWindow(Random* random, peakpool_problem* p) {
     p->kernel[a] = kernel;
     p->stride[a] = stride;
     if (padded) p->padding[a] = {random->Between(0, 1), random->Between(0, 1)};
-    // Up to several vectors of the narrowest type and the widest registers, every remainder.
-    p->input[a] = kernel + random->Between(0, random->OneIn(4) ? 150 : 40);
   }
+}
+
+// Planes of one element to several vectors each way, every remainder.
+void DrawFusedProblem(Random* random, peakpool_problem* p) {
+  DrawSmallWindow(random, p);
+  const int64_t largest = random->OneIn(2) ? 12 : 70;
+  for (int a = 0; a < p->rank; ++a) {
+    const int64_t least = std::max<int64_t>(1, p->kernel[a] - p->padding[a].before - p->padding[a].after);
+    p->input[a] = std::max(least, random->Between(1, largest));
+  }
+  if (p->input[0] * p->input[1] <= 600) return;
+  p->batch = std::min<int64_t>(p->batch, 1);  // rather a whole large plane than a part of many
+  p->channels = std::min<int64_t>(p->channels, random->Between(1, 4));
+}
+
+// The same windows in any type and rank, on inputs of up to several vectors of the narrowest type.
+void DrawSmallProblem(Random* random, peakpool_problem* p) {
+  DrawSmallWindow(random, p);
+  for (int a = 0; a < p->rank; ++a) p->input[a] = p->kernel[a] + random->Between(0, random->OneIn(4) ? 150 : 40);
 }
 
 void DrawAnyWindow(Random* random, peakpool_problem* p) {
@@ -50,8 +67,12 @@ void DrawHugeWindow(Random* random, peakpool_problem* p) {
 // Halves the largest size until the problem is small enough.
 void Shrink(peakpool_problem* p) {
   for (;;) {
+    peakpool_problem lenient = *p;  // what may be refused later counts, too
+    lenient.rounding = PEAKPOOL_CEIL;
+    lenient.flags |= PEAKPOOL_ALLOW_EMPTY;
+    lenient.index_format = PEAKPOOL_INDEX_NONE;
     int64_t output[PEAKPOOL_MAX_RANK];
-    if (peakpool_output_size(p, output) != PEAKPOOL_OK) return;  // whoever makes a plan of it finds out why
+    if (peakpool_output_size(&lenient, output) != PEAKPOOL_OK) return;  // whoever makes a plan of it finds out why
     double elements = static_cast<double>(p->batch) * static_cast<double>(p->channels), work = elements;
     int64_t* largest = p->batch > p->channels ? &p->batch : &p->channels;
     for (int a = 0; a < p->rank; ++a) {
@@ -61,26 +82,6 @@ void Shrink(peakpool_problem* p) {
     }
     if ((elements <= kMaxElements && work <= kMaxWork) || *largest <= 1) return;
     *largest /= 2;
-  }
-}
-
-// Strides with gaps, in the usual order of the axes or another: a view into a larger tensor.
-void DrawStrides(Random* random, const peakpool_problem& p, const int64_t* spatial, peakpool_strides* strides) {
-  struct {
-    int64_t size, *stride;
-  } axes[PEAKPOOL_MAX_RANK + 2];
-  int count = 0;
-  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
-  if (last) axes[count++] = {p.channels, &strides->channel};
-  for (int a = p.rank - 1; a >= 0; --a) axes[count++] = {spatial[a], &strides->spatial[a]};
-  if (!last) axes[count++] = {p.channels, &strides->channel};
-  axes[count++] = {p.batch, &strides->batch};
-  if (random->OneIn(3)) std::swap(axes[random->Between(1, count - 1)], axes[random->Between(1, count - 1)]);
-  int64_t stride = 1;
-  for (int i = 0; i < count; ++i) {
-    *axes[i].stride = stride;
-    stride *= std::max<int64_t>(1, axes[i].size);
-    if (random->OneIn(2)) stride += random->Between(1, 5);
   }
 }
 
@@ -128,73 +129,115 @@ uint64_t SpecialFloat(int32_t type, Random* random) {
   }
 }
 
-}  // namespace
-
-size_t ElementBytes(int32_t type) {
-  switch (type) {
-    case PEAKPOOL_I8:
-    case PEAKPOOL_U8: return 1;
-    case PEAKPOOL_F16:
-    case PEAKPOOL_BF16:
-    case PEAKPOOL_I16:
-    case PEAKPOOL_U16: return 2;
-    case PEAKPOOL_F64:
-    case PEAKPOOL_I64:
-    case PEAKPOOL_U64: return 8;
-    default: return 4;
-  }
+// Makes some problems views into larger tensors.
+void DrawViews(Random* random, peakpool_problem* p) {
+  int64_t output[PEAKPOOL_MAX_RANK];
+  if (!random->OneIn(4) || peakpool_output_size(p, output) != PEAKPOOL_OK) return;
+  if (random->OneIn(2)) p->input_strides = RandomStrides(random, *p, p->input);
+  if (random->OneIn(2)) p->output_strides = RandomStrides(random, *p, output);
 }
 
-size_t IndexBytes(int32_t index_format) {
-  switch (index_format) {
-    case PEAKPOOL_INDEX_NONE: return 0;
-    case PEAKPOOL_INDEX_WINDOW_U8: return 1;
-    case PEAKPOOL_INDEX_WINDOW_U16: return 2;
-    case PEAKPOOL_INDEX_WINDOW_U32:
-    case PEAKPOOL_INDEX_PLANE_I32: return 4;
-    default: return 8;
+// Bounds among the values that RandomValues() draws, or beyond them.
+void DrawClamp(Random* random, peakpool_problem* p) {
+  p->flags |= PEAKPOOL_CLAMP;
+  if (IsFloat(p->type)) {
+    const double infinity = HUGE_VAL, bounds[] = {-infinity, -1.25, -0.1, -0.0, 0.0, 0.1, 0.5, 6, infinity};
+    int64_t lower = random->Between(0, 8), upper = random->Between(0, 8);
+    if (lower > upper) std::swap(lower, upper);
+    p->clamp_lower.real = bounds[lower];
+    p->clamp_upper.real = bounds[upper];
+    return;
   }
+  const int64_t top = int64_t{1} << (8 * ElementBytes(p->type) - 2);  // of any integer type's positive range
+  const bool is_signed = p->type % 2 == PEAKPOOL_I8 % 2;
+  const int64_t lowest = is_signed ? -top : 0, wide = random->OneIn(3) ? top : 5;
+  int64_t lower = random->Between(std::max(lowest, -wide), wide),
+          upper = random->Between(std::max(lowest, -wide), wide);
+  if (lower > upper) std::swap(lower, upper);
+  p->clamp_lower.integer = lower;  // the same bits as natural
+  p->clamp_upper.integer = upper;
+}
+
+}  // namespace
+
+peakpool_strides RandomStrides(Random* random, const peakpool_problem& p, const int64_t* spatial) {
+  peakpool_strides strides = {};
+  struct {
+    int64_t size, *stride;
+  } axes[PEAKPOOL_MAX_RANK + 2];
+  int count = 0;
+  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  if (last) axes[count++] = {p.channels, &strides.channel};
+  for (int a = p.rank - 1; a >= 0; --a) axes[count++] = {spatial[a], &strides.spatial[a]};
+  if (!last) axes[count++] = {p.channels, &strides.channel};
+  axes[count++] = {p.batch, &strides.batch};
+  if (random->OneIn(3)) std::swap(axes[random->Between(1, count - 1)], axes[random->Between(1, count - 1)]);
+  int64_t stride = 1;
+  for (int i = 0; i < count; ++i) {
+    *axes[i].stride = stride;
+    stride *= std::max<int64_t>(1, axes[i].size);
+    if (random->OneIn(2)) stride += random->Between(1, 5);
+  }
+  return strides;
 }
 
 peakpool_problem RandomProblem(Random* random) {
-  const bool small = random->OneIn(2), huge = !small && random->OneIn(300);
-  const int rank = huge ? 1 : small || random->OneIn(3) ? 2 : static_cast<int>(random->Between(1, 3));
-  const auto type = static_cast<peakpool_type>(random->OneIn(2) ? int64_t{PEAKPOOL_F32}
-                                                                : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
+  const bool fused = random->Between(1, 5) <= 2, small = !fused && random->OneIn(3);
+  const bool huge = !fused && !small && random->OneIn(300);
+  const int rank = huge ? 1 : fused || random->OneIn(3) ? 2 : static_cast<int>(random->Between(1, 3));
+  const auto type =
+      static_cast<peakpool_type>(fused ? int64_t{PEAKPOOL_F32} : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
   const auto layout = random->OneIn(2) ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
   peakpool_problem p;
   peakpool_problem_init(&p, type, layout, rank);
   p.batch = random->OneIn(30) ? 0 : random->Between(1, 3);
   p.channels = random->OneIn(30) ? 0 : random->OneIn(2) ? random->Between(1, 4) : random->Between(1, 100);
-  if (small) {
-    DrawSmallWindow(random, &p);
+  if (fused) {
+    DrawFusedProblem(random, &p);
+  } else if (small) {
+    DrawSmallProblem(random, &p);
   } else if (huge) {
     DrawHugeWindow(random, &p);
   } else {
     DrawAnyWindow(random, &p);
   }
   p.rounding = static_cast<int32_t>(random->Between(PEAKPOOL_FLOOR, PEAKPOOL_EXACT));
-  if (random->OneIn(10)) (random->OneIn(2) ? peakpool_pad_same_upper : peakpool_pad_same_lower)(&p);
   // Half of the indices are the compact ones that training uses.
   p.index_format = random->OneIn(2)
                        ? int32_t{PEAKPOOL_INDEX_WINDOW_U8}
                        : static_cast<int32_t>(random->Between(PEAKPOOL_INDEX_NONE, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64));
   if (random->OneIn(4)) p.flags |= PEAKPOOL_ALLOW_EMPTY;
   if (random->OneIn(4)) p.flags |= PEAKPOOL_ACCUMULATE;
-  if (p.rounding != PEAKPOOL_EXPLICIT) {
-    Shrink(&p);
-    int64_t output[PEAKPOOL_MAX_RANK];
-    if (random->OneIn(10) && peakpool_output_size(&p, output) == PEAKPOOL_OK) {
-      p.rounding = PEAKPOOL_EXPLICIT;
-      for (int a = 0; a < rank; ++a) p.output[a] = std::max<int64_t>(1, output[a] - random->Between(0, 2));
-    }
-  }
+  Shrink(&p);
   int64_t output[PEAKPOOL_MAX_RANK];
-  if (random->OneIn(4) && peakpool_output_size(&p, output) == PEAKPOOL_OK) {
-    if (random->OneIn(2)) DrawStrides(random, p, p.input, &p.input_strides);
-    if (random->OneIn(2)) DrawStrides(random, p, output, &p.output_strides);
+  if (random->OneIn(10)) {
+    (random->OneIn(2) ? peakpool_pad_same_upper : peakpool_pad_same_lower)(&p);
+  } else if (random->OneIn(10) && peakpool_output_size(&p, output) == PEAKPOOL_OK) {
+    p.rounding = PEAKPOOL_EXPLICIT;
+    for (int a = 0; a < rank; ++a) p.output[a] = std::max<int64_t>(1, output[a] - random->Between(0, 2));
   }
+  DrawViews(random, &p);
   return p;
+}
+
+void RandomVariant(Random* random, peakpool_problem* problem) {
+  peakpool_problem& p = *problem;
+  if (random->OneIn(8)) {
+    for (int a = 0; a < p.rank; ++a) {
+      p.kernel[a] = p.stride[a] = p.dilation[a] = 1;
+      p.padding[a] = {0, 0};
+    }
+    Shrink(&p);  // what the windows before did not take
+    p.rounding = PEAKPOOL_ADAPTIVE;
+    const bool divides = random->OneIn(3);  // then the windows are equal, and kernels take them
+    for (int a = 0; a < p.rank; ++a) {
+      p.output[a] = divides ? (p.input[a] + 4) / 5 : random->Between(1, p.input[a] + random->Between(0, 3));
+      if (divides) p.input[a] = p.output[a] * random->Between(1, 5);
+    }
+    p.input_strides = p.output_strides = {};
+    DrawViews(random, &p);
+  }
+  if (random->OneIn(6)) DrawClamp(random, &p);
 }
 
 int64_t InputSpan(const peakpool_problem& resolved) { return Span(resolved, resolved.input, resolved.input_strides); }

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "peakpool/peakpool.h"
+#include "tools/sizes.h"
 
 namespace peakpool::tools {
 
@@ -32,18 +33,23 @@ class Random {
   uint64_t state_;
 };
 
-// A well-formed problem of any type, layout, rank, index format, rounding and flags, half of them of the shapes that
-// have kernels of their own. At most about 100,000 taps in all. It may still be refused: a size that does not divide
-// (exact), an empty window that is not allowed, an index format too narrow. Index format NONE occurs.
+// A well-formed problem of any type, layout, rank, index format, rounding and flags: a third of them f32 in the shapes
+// and planes (1x1 to 70x70) that the fused kernels are for. At most about 100,000 taps in all. It may still be refused:
+// a size that does not divide (exact), an empty window that is not allowed, an index format too narrow. Index format
+// NONE occurs; adaptive windows and clamps do not.
 peakpool_problem RandomProblem(Random* random);
+
+// Makes some problems adaptive, and bounds the outputs of some.
+void RandomVariant(Random* random, peakpool_problem* problem);
+
+// Strides with gaps, in the usual order of the axes or another: a view into a larger tensor of p's layout, batch and
+// channels and these spatial sizes.
+peakpool_strides RandomStrides(Random* random, const peakpool_problem& p, const int64_t* spatial);
 
 // Elements from the first to the last one of x (dx), and of y (dy, indices), gaps included. For a resolved problem,
 // that is, peakpool_plan_problem(). 0 without elements.
 int64_t InputSpan(const peakpool_problem& resolved);
 int64_t OutputSpan(const peakpool_problem& resolved);
-
-size_t ElementBytes(int32_t type);        // of a peakpool_type
-size_t IndexBytes(int32_t index_format);  // of a peakpool_index_format; 0 for NONE
 
 // Fills x: random values, few distinct ones (ties), slopes, and floating-point specials (NaNs of several payloads, both
 // zeros, infinities, subnormals).

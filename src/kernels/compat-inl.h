@@ -258,16 +258,42 @@ HWY_INLINE auto LoadTaps(D /*d*/, const uint8_t* HWY_RESTRICT p) {
 #endif
 }
 
+// `tap` in every lane of what LoadTaps returns.
+template <class D>
+HWY_INLINE auto SetTap(D /*d*/, int tap) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  return hn::Set(hn::Rebind<uint8_t, D>(), static_cast<uint8_t>(tap));
+#else
+  using DI = hn::RebindToSigned<D>;
+  return hn::Set(DI(), static_cast<hn::TFromD<DI>>(tap));
+#endif
+}
+
 template <class D, class Taps>
-HWY_INLINE hn::Mask<D> TapIs(D d, Taps taps, int tap) {
+HWY_INLINE hn::Mask<D> TapsEqual(D d, Taps taps, Taps tap) {
+  const auto equal = hn::Eq(taps, tap);
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   static_cast<void>(d);
-  const auto equal = hn::Eq(taps, hn::Set(hn::Rebind<uint8_t, D>(), static_cast<uint8_t>(tap)));
   return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(equal.raw)};
 #else
-  const hn::RebindToSigned<D> di;
-  return hn::RebindMask(d, hn::Eq(taps, hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(tap))));
+  return hn::RebindMask(d, equal);
 #endif
+}
+
+template <class D, class Taps>
+HWY_INLINE hn::Mask<D> TapIs(D d, Taps taps, int tap) {
+  return TapsEqual(d, taps, SetTap(d, tap));
+}
+
+// v, in a register from here on: g++ otherwise loads an operand again for each use, or builds a constant anew.
+template <class V>
+HWY_INLINE V InRegister(V v) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
+  asm("" : "+v"(v.raw));
+#elif HWY_TARGET <= HWY_SSSE3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
+  asm("" : "+x"(v.raw));
+#endif
+  return v;
 }
 
 }  // namespace HWY_NAMESPACE

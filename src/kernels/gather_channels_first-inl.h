@@ -41,7 +41,8 @@ struct Task {
   bool accumulate;
 };
 
-// Rows [h_begin, h_end) of the slices [slice_begin, slice_end) of dx, from column on.
+// Rows [h_begin, h_end) of the slices [slice_begin, slice_end) of dx, from column on. More than one slice only where
+// all tensors are dense.
 struct Block {
   int64_t slice_begin, slice_end, h_begin, h_end, column;
 };
@@ -102,34 +103,40 @@ HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block, int64_t col
 
 // sum + g where the tap is `tap`: one masked add on AVX-512, where adding a masked g costs up to 23 % more.
 template <class D, class Taps, class V = hn::Vec<D>>
-HWY_INLINE V AddTap(D d, V sum, V g, Taps taps, int tap) {
-  return hn::IfThenElse(TapIs(d, taps, tap), hn::Add(sum, g), sum);
+HWY_INLINE V AddTap(D d, V sum, V g, Taps taps, Taps tap) {
+  return hn::IfThenElse(TapsEqual(d, taps, tap), hn::Add(sum, g), sum);
 }
 
-// 255, which names no tap, in the lanes whose column first + lane * step is not in [0, columns), 0 in the others.
+// 255, which names no tap, in the first `before` lanes and from lane `end` on; 0 in the others.
 template <class D>
-HWY_INLINE auto Outside(D d, int64_t first, int64_t step, int64_t columns) {
-  HWY_ALIGN uint8_t outside[hn::MaxLanes(D())];
-  for (int64_t i = 0; i < static_cast<int64_t>(hn::Lanes(d)); ++i) {
-    outside[i] = static_cast<uint64_t>(first + i * step) < static_cast<uint64_t>(columns) ? 0 : 255;
-  }
-  return LoadTaps(d, outside);
+HWY_INLINE auto Outside(D d, int64_t before, int64_t end) {
+  constexpr int64_t kMost = hn::MaxLanes(hn::ScalableTag<float>());
+  struct Table {
+    uint8_t bytes[3 * kMost] = {};
+    constexpr Table() {
+      for (int64_t i = 0; i < kMost; ++i) bytes[i] = bytes[2 * kMost + i] = 255;
+    }
+  };
+  static constexpr Table kTable;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto clamp = [lanes](int64_t i) { return HWY_MIN(HWY_MAX(i, int64_t{0}), lanes); };
+  return InRegister(
+      hn::Or(LoadTaps(d, kTable.bytes + kMost - clamp(before)), LoadTaps(d, kTable.bytes + 2 * kMost - clamp(end))));
 }
 
-// What a strip loads: kSources vectors of dy and taps at neighbouring output columns, from First on. With stride 1
-// source i meets tap column kKernel - 1 - i. With stride 2 the columns of dx at an even distance from the padded edge,
-// `even`, meet tap column 2 of source 0, if there is one, and 0 of the last source; the others meet tap column 1 of one
-// source. kOddPad: the parity of the width's leading padding; false for stride 1.
-template <int kKernel, int kStride, bool kOddPad>
-struct Sources {
-  static constexpr int kSources = kStride == 1 ? kKernel : kKernel == 3 || kOddPad ? 2 : 1;
-  static int64_t First(const Axis& width, int64_t column) {
-    return kStride == 1 ? column + width.pad_before - (kKernel - 1)
-                        : (column + width.pad_before) / 2 - (kKernel == 3 && !kOddPad ? 1 : 0);
-  }
-};
+// What a strip loads: vectors of dy and taps at neighbouring output columns, its sources, from FirstSource on. With
+// stride 1 source i meets tap column kernel - 1 - i. With stride 2 the columns of dx at an even distance from the
+// padded edge, `even`, meet tap column 2 of source 0, if there is one, and 0 of the last source; the others, `odd`,
+// meet tap column 1 of one source. odd_pad: the parity of the width's leading padding; false for stride 1.
+constexpr int64_t SourceCount(int kernel, int stride, bool odd_pad) {
+  return stride == 1 ? kernel : kernel == 3 || odd_pad ? 2 : 1;
+}
+inline int64_t FirstSource(const Axis& width, int64_t column) {
+  const int64_t at = column + width.pad_before;
+  return width.stride == 1 ? at - (width.kernel - 1) : at / 2 - (width.kernel == 3 && (at & 1) == 0 ? 1 : 0);
+}
 
-// The sums of one row of dx before any dy: 0, or what is there.
+// The sums of one row of dx before any dy: what is there.
 template <class T, int kStride, bool kOddPad, class D, class V = hn::Vec<D>>
 HWY_INLINE void LoadSums(D d, const T* HWY_RESTRICT row, V& even, V& odd) {
   using L = SumLanes<T>;
@@ -145,50 +152,81 @@ HWY_INLINE void LoadSums(D d, const T* HWY_RESTRICT row, V& even, V& odd) {
 template <class T, int kStride, bool kOddPad, class D, class V = hn::Vec<D>>
 HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
   using L = SumLanes<T>;
-  const V first = kOddPad ? odd : even, second = kOddPad ? even : odd;
   if constexpr (kStride == 1) {
     L::Store(d, even, row);
-  } else if constexpr (std::is_same<typename L::Lane, T>::value) {
-    StorePairs(d, first, second, row);
   } else {
-    HWY_ALIGN float pairs[2 * hn::MaxLanes(D())];
-    StorePairs(d, first, second, pairs);
-    L::Store(d, hn::Load(d, pairs), row);
-    L::Store(d, hn::Load(d, pairs + hn::Lanes(d)), row + hn::Lanes(d));
+    const V first = kOddPad ? odd : even, second = kOddPad ? even : odd;
+    if constexpr (std::is_same<typename L::Lane, T>::value) {
+      StorePairs(d, first, second, row);
+    } else {
+      HWY_ALIGN float pairs[2 * hn::MaxLanes(D())];
+      StorePairs(d, first, second, pairs);
+      L::Store(d, hn::Load(d, pairs), row);
+      L::Store(d, hn::Load(d, pairs + hn::Lanes(d)), row + hn::Lanes(d));
+    }
   }
 }
 
-// One vector of columns down the rows of a block, all of whose loads and stores stay within the tensors.
-template <class T, int kKernel, int kStride, bool kOddPad, bool kAccumulate, class D>
+// One vector of columns down the rows of a block, all of whose loads and stores stay within the tensors. Without
+// kMayAccumulate task.accumulate is not looked at: AVX-512 then begins sums by masked moves.
+template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, class D>
 HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
   using V = hn::Vec<D>;
   using L = SumLanes<T>;
-  using S = Sources<kKernel, kStride, kOddPad>;
+  constexpr int64_t kSources = SourceCount(kKernel, kStride, kOddPad);
   const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
-  const int64_t first = S::First(width, block.column);
-  const auto outside0 = Outside(d, first, 1, width.output), outside1 = Outside(d, first + 1, 1, width.output),
-             outside2 = Outside(d, first + 2, 1, width.output);
-  // Accumulation keeps what lies beyond the row as it is. Otherwise that is overwritten later, whatever it is.
-  const auto outside_even = Outside(d, block.column + kOddPad, kStride, width.input),
-             outside_odd = Outside(d, block.column + !kOddPad, kStride, width.input);
+  const int64_t first = FirstSource(width, block.column);
+  const bool accumulate = kMayAccumulate && task.accumulate;
+  // Accumulation keeps what lies beyond the row of dx as it is; otherwise that is overwritten later, whatever it is. So
+  // only then even and odd columns end apart, and `outside` counts for the even ones.
+  const int64_t left = accumulate ? width.input - block.column : kStride * static_cast<int64_t>(hn::Lanes(d));
+  const int64_t even_end = (left - kOddPad + kStride - 1) / kStride,
+                odd_end = (left - !kOddPad + kStride - 1) / kStride;
+  const auto outside = [&](int64_t source, int64_t end) HWY_ATTR {
+    return Outside(d, -first - source, HWY_MIN(width.output - first - source, end));
+  };
+  const auto outside0 = outside(0, even_end);
+  auto outside1 = outside0, outside2 = outside0, outside_odd = outside0;
+  if constexpr (kSources >= 2) outside1 = outside(1, even_end);
+  if constexpr (kSources >= 3) outside2 = outside(2, even_end);
+  if constexpr (kMayAccumulate && kStride == 2) outside_odd = outside(kOddPad ? 0 : kSources - 1, odd_end);
+  const auto tap0 = InRegister(SetTap(d, 0)), tap1 = InRegister(SetTap(d, 1)), tap2 = InRegister(SetTap(d, 2)),
+             tap3 = InRegister(SetTap(d, 3));
+  auto tap4 = tap3, tap5 = tap3, tap6 = tap3, tap7 = tap3, tap8 = tap3;
+  if constexpr (kKernel == 3) {
+    tap4 = InRegister(SetTap(d, 4));
+    tap5 = InRegister(SetTap(d, 5));
+    tap6 = InRegister(SetTap(d, 6));
+    tap7 = InRegister(SetTap(d, 7));
+    tap8 = InRegister(SetTap(d, 8));
+  }
 
   // The steps before the one that completes h_begin only fill the carried sums.
-  const int64_t oh_begin = (block.h_begin + height.pad_before) / kStride - (kKernel - 1) / kStride;
+  const int64_t oh_whole = (block.h_begin + height.pad_before) / kStride;
+  int64_t oh_begin = oh_whole - (kKernel - 1) / kStride;
   const int64_t oh_end = (block.h_end - 1 + height.pad_before) / kStride + 1;
   // Rows before this one exist, but reach no row of the block.
   const int64_t oh_first =
       HWY_MAX(block.h_begin + height.pad_before - (kKernel - 1) + kStride - 1, int64_t{0}) / kStride;
+  if (!accumulate) oh_begin = HWY_MAX(oh_begin, HWY_MIN(oh_first, oh_whole));
   const int64_t dx_pitch = task.g.input.axis[kHeight], dy_pitch = task.g.output.axis[kHeight],
                 taps_pitch = task.tap_strides.axis[kHeight];
   const int64_t h_begin = block.h_begin, h_end = block.h_end;
 
+  const Slice<T> slice(task, block.slice_begin);
+  const int64_t oh_last = HWY_MIN(oh_end, slice.output_rows);
+  const int64_t output_size = height.output * width.output, input_size = height.input * width.input;
+  const T* dy_slice = slice.dy + (oh_begin * dy_pitch + first);
+  const uint8_t* taps_slice = slice.taps + (oh_begin * taps_pitch + first);
+  T* dx_slice = slice.dx + ((oh_begin * kStride - height.pad_before) * dx_pitch + block.column);
   for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
-    const Slice<T> slice(task, s);
-    const int64_t oh_last = HWY_MIN(oh_end, slice.output_rows);
-    const T* HWY_RESTRICT dy = slice.dy + (oh_begin * dy_pitch + first);
-    const uint8_t* HWY_RESTRICT taps = slice.taps + (oh_begin * taps_pitch + first);
+    const T* HWY_RESTRICT dy = dy_slice;
+    const uint8_t* HWY_RESTRICT taps = taps_slice;
+    T* HWY_RESTRICT row = dx_slice;
+    dy_slice += output_size;
+    taps_slice += output_size;
+    dx_slice += input_size;
     int64_t h = oh_begin * kStride - height.pad_before;
-    T* HWY_RESTRICT row = slice.dx + (h * dx_pitch + block.column);
     V even0 = hn::Zero(d), odd0 = even0, even1 = even0, odd1 = even0, even2 = even0, odd2 = even0;
     for (int64_t oh = oh_begin; oh < oh_end; ++oh) {
       // Carried are the rows from kStride on of the step before.
@@ -196,48 +234,52 @@ HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
       if constexpr (kCarried < 1) even0 = odd0 = hn::Zero(d);
       if constexpr (kCarried < 2) even1 = odd1 = hn::Zero(d);
       if constexpr (kKernel == 3) even2 = odd2 = hn::Zero(d);
-      if constexpr (kAccumulate) {
+      if (accumulate) {
         const auto owned = [&](int64_t r) { return r >= h_begin && r < h_end; };
         if (kCarried < 1 && owned(h)) LoadSums<T, kStride, kOddPad>(d, row, even0, odd0);
         if (kCarried < 2 && owned(h + 1)) LoadSums<T, kStride, kOddPad>(d, row + dx_pitch, even1, odd1);
         if (kKernel == 3 && owned(h + 2)) LoadSums<T, kStride, kOddPad>(d, row + 2 * dx_pitch, even2, odd2);
       }
       if (HWY_LIKELY(oh >= oh_first && oh < oh_last)) {
-        const V dy0 = L::Load(d, dy);
-        auto taps0 = hn::Or(LoadTaps(d, taps), outside0);
+        const V dy0 = InRegister(L::Load(d, dy));
+        const auto taps0 = hn::Or(LoadTaps(d, taps), outside0);
         V dy1 = dy0, dy2 = dy0;
         auto taps1 = taps0, taps2 = taps0;
-        if constexpr (S::kSources >= 2) {
-          dy1 = L::Load(d, dy + 1);
+        if constexpr (kSources >= 2) {
+          dy1 = InRegister(L::Load(d, dy + 1));
           taps1 = hn::Or(LoadTaps(d, taps + 1), outside1);
         }
-        if constexpr (S::kSources >= 3) {
-          dy2 = L::Load(d, dy + 2);
+        if constexpr (kSources >= 3) {
+          dy2 = InRegister(L::Load(d, dy + 2));
           taps2 = hn::Or(LoadTaps(d, taps + 2), outside2);
         }
         auto taps_odd = kOddPad ? taps0 : taps1;
-        if constexpr (kAccumulate) {
-          taps0 = hn::Or(taps0, outside_even);
-          taps1 = hn::Or(taps1, outside_even);
-          taps2 = hn::Or(taps2, outside_even);
-          taps_odd = hn::Or(taps_odd, outside_odd);
+        if constexpr (kMayAccumulate && kStride == 2) {
+          taps_odd = hn::Or(LoadTaps(d, taps + (kOddPad ? 0 : kSources - 1)), outside_odd);
         }
-        // The dy of one row of the window, whose first tap is `tap`, in ascending order.
-        const auto add_row = [&](V& even, V& odd, int tap) HWY_ATTR {
-          if constexpr (kStride == 1) {
-            even = AddTap(d, even, dy0, taps0, tap + kKernel - 1);
-            even = AddTap(d, even, dy1, taps1, tap + kKernel - 2);
-            if constexpr (kKernel == 3) even = AddTap(d, even, dy2, taps2, tap);
-            static_cast<void>(odd);
+        // The dy of one row of the window, in ascending order, by the tap numbers of the row's columns.
+        const auto add_row = [&](V& even, V& odd, auto column0, auto column1, auto column2) HWY_ATTR {
+          if constexpr (kStride == 1 && kKernel == 3) {
+            even = AddTap(d, even, dy0, taps0, column2);
+            even = AddTap(d, even, dy1, taps1, column1);
+            even = AddTap(d, even, dy2, taps2, column0);
+          } else if constexpr (kStride == 1) {
+            even = AddTap(d, even, dy0, taps0, column1);
+            even = AddTap(d, even, dy1, taps1, column0);
           } else {
-            if constexpr (kKernel == 3) even = AddTap(d, even, dy0, taps0, tap + 2);
-            even = AddTap(d, even, dy1, taps1, tap);
-            odd = AddTap(d, odd, kOddPad ? dy0 : dy1, taps_odd, tap + 1);
+            if constexpr (kKernel == 3) even = AddTap(d, even, dy0, taps0, column2);
+            even = AddTap(d, even, dy1, taps1, column0);
+            odd = AddTap(d, odd, kOddPad ? dy0 : dy1, taps_odd, column1);
           }
+          static_cast<void>(odd), static_cast<void>(column2);
         };
-        add_row(even0, odd0, 0);
-        add_row(even1, odd1, kKernel);
-        if constexpr (kKernel == 3) add_row(even2, odd2, 2 * kKernel);
+        add_row(even0, odd0, tap0, tap1, tap2);
+        if constexpr (kKernel == 2) {
+          add_row(even1, odd1, tap2, tap3, tap3);
+        } else {
+          add_row(even1, odd1, tap3, tap4, tap5);
+          add_row(even2, odd2, tap6, tap7, tap8);
+        }
       }
       if (HWY_LIKELY(h >= h_begin)) StoreSums<T, kStride, kOddPad>(d, even0, odd0, row);
       if constexpr (kStride == 2) {
@@ -273,123 +315,194 @@ inline Dense DenseLines(const Geometry& g, const Strides& strides, bool output) 
   return g.batch == 1 || strides.batch == pitch ? kTensor : kSlice;
 }
 
-// Rows walked down before the next strip: enough to make rows read twice cheap, few enough to stay in L1.
-constexpr int64_t kBandRows = 32;
+// Bytes of dx that strips walk down before the next band of rows: few enough for cache lines that two strips share to
+// stay in L2, many enough for the 30 ns that a strip takes to set up (8 rows of 224 floats instead of 256: 3.3 times).
+constexpr int64_t kBandBytes = 256 * 1024;
+
+// The strips of one kind of window, by what they do and how many lanes they have.
+template <class T>
+struct Strips {
+  using Function = void (*)(const Task<T>&, const Block&);
+  Function whole, half, accumulate;  // half may be null; all are for one lane, whose strips would gain nothing
+  int64_t lanes, sources;
+};
+
+template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, bool kHalf>
+void StripOfLanes(const Task<T>& task, const Block& block) {
+  const hn::ScalableTag<typename SumLanes<T>::Lane> d;
+  if constexpr (kHalf) {
+    Strip<T, kKernel, kStride, kOddPad, kMayAccumulate>(hn::Half<decltype(d)>(), task, block);
+  } else {
+    Strip<T, kKernel, kStride, kOddPad, kMayAccumulate>(d, task, block);
+  }
+}
 
 template <class T, int kKernel, int kStride, bool kOddPad>
-HWY_INLINE void Lines(const Task<T>& task, int64_t begin, int64_t end) {
-  using S = Sources<kKernel, kStride, kOddPad>;
-  using Lane = typename SumLanes<T>::Lane;
-  const hn::ScalableTag<Lane> d;
-  const Geometry& g = task.g;
-  const Axis &height = g.axis[kHeight], &width = g.axis[kWidth];
-  const bool same_depth =
-      g.axis[kDepth].input == g.axis[kDepth].output && g.axis[kDepth].stride == 1 && g.axis[kDepth].pad_before == 0;
-  Dense dense_output = HWY_MIN(DenseLines(g, g.output, true), DenseLines(g, task.tap_strides, true));
-  if (dense_output == kTensor && !same_depth) dense_output = kSlice;
-  const Dense dense_dx = DenseLines(g, g.input, false);
+Strips<T> MakeStrips() {
+  const hn::ScalableTag<typename SumLanes<T>::Lane> d;
+  Strips<T> strips = {nullptr, nullptr, nullptr, static_cast<int64_t>(hn::Lanes(d)),
+                      SourceCount(kKernel, kStride, kOddPad)};
+  if constexpr (hn::MaxLanes(d) > 1) {
+    strips.whole = strips.accumulate = &StripOfLanes<T, kKernel, kStride, kOddPad, true, false>;
+  }
+  // Where a vector is long for the planes of usual networks, half a vector stores less that is overwritten later, and
+  // fewer of its loads and stores cross a cache line. Only these targets gain from kernels that cannot accumulate.
+  if constexpr (hn::MaxLanes(d) * sizeof(typename SumLanes<T>::Lane) >= 64) {
+    strips.whole = &StripOfLanes<T, kKernel, kStride, kOddPad, false, false>;
+    if constexpr (sizeof(T) >= 4) strips.half = &StripOfLanes<T, kKernel, kStride, kOddPad, false, true>;
+  }
+  return strips;
+}
 
-  // Rows of dy that rows [h_begin, h_end) of dx need; the taps of no others may be there, see TapView.
-  const auto oh_begin = [&](int64_t h_begin) {
-    return HWY_MIN(HWY_MAX(h_begin + height.pad_before - (kKernel - 1) + kStride - 1, int64_t{0}) / kStride,
-                   height.output);
-  };
-  const auto oh_end = [&](int64_t h_end) {
-    return HWY_MIN((h_end - 1 + height.pad_before) / kStride + 1, height.output);
-  };
-  const int64_t first_slice = begin / height.input, last_slice = (end - 1) / height.input;
-  const int64_t line_begin = first_slice * height.output + oh_begin(begin - first_slice * height.input);
-  const int64_t line_end = last_slice * height.output + oh_end(end - last_slice * height.input);
+// The rows of a block whose vectors stay within what may be read and overwritten by strip, the others by pixel.
+template <class T>
+class Gatherer {
+ public:
+  Gatherer(const Task<T>& task, const Strips<T>& strips, int64_t begin, int64_t end)
+      : task_(task),
+        strips_(strips),
+        height_(task.g.axis[kHeight]),
+        width_(task.g.axis[kWidth]),
+        begin_(begin),
+        end_(end),
+        first_slice_(begin / height_.input),
+        last_slice_((end - 1) / height_.input) {
+    const Axis& depth = task.g.axis[kDepth];
+    dense_output_ = HWY_MIN(DenseLines(task.g, task.g.output, true), DenseLines(task.g, task.tap_strides, true));
+    // Output lines are counted as if each slice had its own.
+    if (depth.input != depth.output || depth.stride != 1 || depth.pad_before != 0) {
+      dense_output_ = HWY_MIN(dense_output_, kSlice);
+    }
+    dense_dx_ = DenseLines(task.g, task.g.input, false);
+  }
 
-  // The rows of a block whose vectors stay within what may be read and overwritten by strip, the others by pixel.
-  const auto sum = [&](Block block, int64_t lanes, auto&& strip) HWY_ATTR {
-    const int64_t columns = HWY_MIN(kStride * lanes, width.input - block.column);
-    const int64_t first = S::First(width, block.column), last = first + lanes + S::kSources - 1;
-    int64_t rows_begin = block.h_begin, rows_end = block.h_end;
-    // Rows of dy that would be read before the first or beyond the last readable element.
-    const int64_t before = HWY_MAX(-first, int64_t{0}), beyond = HWY_MAX(last - width.output, int64_t{0});
-    int64_t oh_least = oh_begin(block.h_begin), oh_most = oh_end(block.h_end);
-    const int64_t line = block.slice_begin * height.output;
-    const int64_t rows_before = dense_output == kTensor ? line + oh_least - line_begin : 0;
-    const int64_t rows_beyond =
-        dense_output == kTensor ? line_end - ((block.slice_end - 1) * height.output + oh_most) : 0;
-    const int64_t lacking_before = dense_output == kLine ? (before > 0 ? height.output : 0)
-                                                         : (before + width.output - 1) / width.output - rows_before;
-    const int64_t lacking_beyond = dense_output == kLine ? (beyond > 0 ? height.output : 0)
-                                                         : (beyond + width.output - 1) / width.output - rows_beyond;
-    if (lacking_before > 0) {
-      rows_begin = HWY_MAX(rows_begin, (oh_least + lacking_before - 1) * kStride - height.pad_before + kKernel);
-    }
-    if (lacking_beyond > 0) rows_end = HWY_MIN(rows_end, (oh_most - lacking_beyond) * kStride - height.pad_before);
-    // Rows whose stores would run beyond the caller's lines.
-    const int64_t over = kStride * lanes - columns;
-    if (over > 0) {
-      const int64_t lines_beyond = dense_dx == kTensor ? end - ((block.slice_end - 1) * height.input + block.h_end)
-                                   : dense_dx == kSlice
-                                       ? HWY_MIN(height.input, end - (block.slice_end - 1) * height.input) - block.h_end
-                                       : 0;
-      const int64_t lacking = dense_dx == kLine ? height.input : (over + width.input - 1) / width.input - lines_beyond;
-      if (lacking > 0) rows_end = HWY_MIN(rows_end, block.h_end - lacking);
-    }
-    rows_begin = HWY_MIN(rows_begin, block.h_end);
-    rows_end = HWY_MAX(rows_begin, rows_end);
-    Block part = block;
-    part.h_end = rows_begin;
-    if (part.h_begin < part.h_end) SumPixels(task, part, columns);
-    part.h_begin = rows_begin;
-    part.h_end = rows_end;
-    if (part.h_begin < part.h_end) strip(part);
-    part.h_begin = rows_end;
-    part.h_end = block.h_end;
-    if (part.h_begin < part.h_end) SumPixels(task, part, columns);
-  };
-  const auto sum_block = [&](const Block& block) HWY_ATTR {
-    // Half a vector stores less that is overwritten later, and fewer of its loads and stores cross a cache line.
-    if constexpr (hn::MaxLanes(d) * sizeof(Lane) >= 64) {
-      const hn::Half<decltype(d)> dh;
-      const int64_t lanes = static_cast<int64_t>(hn::Lanes(dh));
-      if (!task.accumulate && width.input - block.column <= kStride * lanes) {
-        sum(block, lanes,
-            [&](const Block& part) HWY_ATTR { Strip<T, kKernel, kStride, kOddPad, false>(dh, task, part); });
-        return;
-      }
-    }
-    sum(block, static_cast<int64_t>(hn::Lanes(d)), [&](const Block& part) HWY_ATTR {
-      if (task.accumulate) {
-        Strip<T, kKernel, kStride, kOddPad, true>(d, task, part);
-      } else {
-        Strip<T, kKernel, kStride, kOddPad, false>(d, task, part);
-      }
-    });
-  };
-
-  const int64_t columns = kStride * static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t line = begin; line < end;) {
-    Block block;
-    block.slice_begin = line / height.input;
-    block.slice_end = block.slice_begin + 1;
-    const int64_t h = line - block.slice_begin * height.input;
-    const int64_t h_end = HWY_MIN(height.input, h + end - line);
-    line += h_end - h;
-    if (width.input <= columns) {
-      // One strip: all slices but the first and last ones at once, as those may have to stop short.
-      if (block.slice_begin > first_slice && block.slice_begin + 1 < last_slice) {
-        block.slice_end = last_slice;
-        line = last_slice * height.input;
-      }
+  void Run() {
+    const int64_t columns = width_.stride * strips_.lanes;
+    const int64_t band_rows = HWY_MAX(kBandBytes / (width_.input * static_cast<int64_t>(sizeof(T))), int64_t{16});
+    // So many slices suffice for what a strip reaches beyond its own: the first and last ones may be a few rows only.
+    const int64_t reach = 2 + 2 * columns / HWY_MIN(width_.input * height_.input, width_.output * height_.output);
+    for (int64_t line = begin_; line < end_;) {
+      Block block;
+      block.slice_begin = line / height_.input;
+      block.slice_end = block.slice_begin + 1;
+      const int64_t h = line - block.slice_begin * height_.input;
+      const int64_t h_end = HWY_MIN(height_.input, h + end_ - line);
       block.h_begin = h;
       block.h_end = h_end;
       block.column = 0;
-      sum_block(block);
-      continue;
-    }
-    for (block.h_begin = h; block.h_begin < h_end; block.h_begin = block.h_end) {
-      block.h_end = HWY_MIN(block.h_begin + kBandRows, h_end);
-      for (block.column = (width.input - 1) / columns * columns; block.column >= 0; block.column -= columns) {
-        sum_block(block);
+      if (width_.input <= columns) {
+        // One strip: as many slices at once as are sure to stay within bounds.
+        if (dense_output_ == kTensor && dense_dx_ == kTensor && block.slice_begin >= first_slice_ + reach &&
+            block.slice_end < last_slice_ - reach) {
+          block.slice_end = last_slice_ - reach;
+        }
+        Sum(block);
+      } else {
+        for (; block.h_begin < h_end; block.h_begin = block.h_end) {
+          block.h_end = HWY_MIN(block.h_begin + band_rows, h_end);
+          for (block.column = (width_.input - 1) / columns * columns; block.column >= 0; block.column -= columns) {
+            Sum(block);
+          }
+        }
       }
+      line += h_end - h + (block.slice_end - block.slice_begin - 1) * height_.input;
     }
   }
+
+ private:
+  // Rows of dy that rows [h_begin, h_end) of dx need; the taps of no others may be there, see TapView.
+  int64_t OutputBegin(int64_t h_begin) const {
+    const int64_t at = h_begin + height_.pad_before - height_.kernel + height_.stride;
+    return HWY_MIN(HWY_MAX(at, int64_t{0}) / height_.stride, height_.output);
+  }
+  int64_t OutputEnd(int64_t h_end) const {
+    return HWY_MIN((h_end - 1 + height_.pad_before) / height_.stride + 1, height_.output);
+  }
+  // The caller's rows of a slice.
+  int64_t OwnBegin(int64_t slice) const { return slice == first_slice_ ? begin_ - slice * height_.input : 0; }
+  int64_t OwnEnd(int64_t slice) const { return slice == last_slice_ ? end_ - slice * height_.input : height_.input; }
+
+  // How many rows of `row` elements to give up so as not to reach `over` elements beyond the last of them, which
+  // `lines` others follow.
+  static int64_t Lacking(int64_t over, int64_t row, int64_t lines) {
+    int64_t rows = 0;
+    for (; over > 0; over -= row) ++rows;
+    return rows - lines;
+  }
+
+  void Sum(const Block& block) const {
+    const bool half = strips_.half != nullptr && !task_.accumulate &&
+                      width_.input - block.column <= width_.stride * strips_.lanes / 2;
+    const int64_t lanes = half ? strips_.lanes / 2 : strips_.lanes;
+    const int64_t columns = HWY_MIN(width_.stride * lanes, width_.input - block.column);
+    const int64_t first_slice = block.slice_begin, last_slice = block.slice_end - 1;
+
+    // Loads before the first readable element, or beyond the last one.
+    const int64_t first = FirstSource(width_, block.column);
+    const int64_t before = -first, beyond = first + lanes + strips_.sources - 1 - width_.output;
+    const int64_t oh_begin = OutputBegin(block.h_begin), oh_end = OutputEnd(block.h_end);
+    int64_t lines_before = 0, lines_beyond = 0;
+    if (dense_output_ != kLine) {
+      lines_before = oh_begin - OutputBegin(OwnBegin(first_slice));
+      lines_beyond = OutputEnd(OwnEnd(last_slice)) - oh_end;
+      if (dense_output_ == kTensor) {
+        if (first_slice > first_slice_) {
+          lines_before = (first_slice - first_slice_) * height_.output + oh_begin - OutputBegin(OwnBegin(first_slice_));
+        }
+        if (last_slice < last_slice_) {
+          lines_beyond = (last_slice_ - last_slice) * height_.output + OutputEnd(OwnEnd(last_slice_)) - oh_end;
+        }
+      }
+    }
+    int64_t h_begin = block.h_begin, h_end = block.h_end;
+    const int64_t no_row = height_.output;
+    const int64_t lacking_before = dense_output_ != kLine ? Lacking(before, width_.output, lines_before)
+                                   : before > 0           ? no_row
+                                                          : 0;
+    const int64_t lacking_beyond = dense_output_ != kLine ? Lacking(beyond, width_.output, lines_beyond)
+                                   : beyond > 0           ? no_row
+                                                          : 0;
+    if (lacking_before > 0) {
+      h_begin =
+          HWY_MAX(h_begin, (oh_begin + lacking_before - 1) * height_.stride - height_.pad_before + height_.kernel);
+    }
+    if (lacking_beyond > 0) h_end = HWY_MIN(h_end, (oh_end - lacking_beyond) * height_.stride - height_.pad_before);
+
+    // Stores beyond the caller's lines.
+    const int64_t over = width_.stride * lanes - columns;
+    int64_t own_beyond = OwnEnd(last_slice) - block.h_end;
+    if (dense_dx_ == kTensor) own_beyond = end_ - (last_slice * height_.input + block.h_end);
+    const int64_t lacking = dense_dx_ != kLine ? Lacking(over, width_.input, own_beyond) : over > 0 ? height_.input : 0;
+    if (lacking > 0) h_end = HWY_MIN(h_end, block.h_end - lacking);
+
+    h_begin = HWY_MIN(h_begin, block.h_end);
+    h_end = strips_.whole == nullptr ? h_begin : HWY_MAX(h_begin, h_end);
+    Block part = block;
+    part.h_end = h_begin;
+    if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
+    part.h_begin = h_begin;
+    part.h_end = h_end;
+    if (part.h_begin < part.h_end) {
+      (half ? strips_.half : task_.accumulate ? strips_.accumulate : strips_.whole)(task_, part);
+    }
+    part.h_begin = h_end;
+    part.h_end = block.h_end;
+    if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
+  }
+
+  const Task<T>& task_;
+  const Strips<T> strips_;
+  const Axis &height_, &width_;
+  const int64_t begin_, end_, first_slice_, last_slice_;
+  Dense dense_output_, dense_dx_;
+};
+
+template <class T>
+Strips<T> StripsFor(const Axis& width) {
+  const bool odd_pad = (width.pad_before & 1) != 0;
+  if (width.stride == 1) return width.kernel == 2 ? MakeStrips<T, 2, 1, false>() : MakeStrips<T, 3, 1, false>();
+  if (width.kernel == 2) return odd_pad ? MakeStrips<T, 2, 2, true>() : MakeStrips<T, 2, 2, false>();
+  return odd_pad ? MakeStrips<T, 3, 2, true>() : MakeStrips<T, 3, 2, false>();
 }
 
 }  // namespace gather_first
@@ -397,33 +510,11 @@ HWY_INLINE void Lines(const Task<T>& task, int64_t begin, int64_t end) {
 template <class T>
 void GatherChannelsFirst(const BackwardCall& call) {
   if (call.begin >= call.end) return;
-  const Geometry& g = *call.geometry;
-  const gather_first::Task<T> task = {g,
-                                      static_cast<const T*>(call.dy),
-                                      static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
-                                      call.taps.strides,
-                                      static_cast<T*>(call.dx),
-                                      call.accumulate};
-  const bool odd = (g.axis[kWidth].pad_before & 1) != 0;
-  if (g.axis[kWidth].stride == 1) {
-    if (g.axis[kWidth].kernel == 2) {
-      gather_first::Lines<T, 2, 1, false>(task, call.begin, call.end);
-    } else {
-      gather_first::Lines<T, 3, 1, false>(task, call.begin, call.end);
-    }
-  } else if (g.axis[kWidth].kernel == 2) {
-    if (odd) {
-      gather_first::Lines<T, 2, 2, true>(task, call.begin, call.end);
-    } else {
-      gather_first::Lines<T, 2, 2, false>(task, call.begin, call.end);
-    }
-  } else {
-    if (odd) {
-      gather_first::Lines<T, 3, 2, true>(task, call.begin, call.end);
-    } else {
-      gather_first::Lines<T, 3, 2, false>(task, call.begin, call.end);
-    }
-  }
+  const gather_first::Task<T> task = {
+      *call.geometry,    static_cast<const T*>(call.dy), static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
+      call.taps.strides, static_cast<T*>(call.dx),       call.accumulate};
+  const gather_first::Strips<T> strips = gather_first::StripsFor<T>(call.geometry->axis[kWidth]);
+  gather_first::Gatherer<T>(task, strips, call.begin, call.end).Run();
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1057,21 +1057,27 @@ struct Window {
 
   static void Forward(const ForwardCall& call) {
     const hn::ScalableTag<typename L::Lane> d;
-    const hn::CappedTag<typename L::Lane, 16 / sizeof(T)> d16;
     const Axis& width = call.geometry->axis[kWidth];
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    if constexpr (kSquare) {
+    // With 128-bit vectors these forms would reach 8 floats and cost 107 KB; Separable has such rows in one vector,
+    // too.
+    if constexpr (kSquare && (HWY_HAVE_SCALABLE || hn::MaxLanes(hn::ScalableTag<uint8_t>()) > 16)) {
       using NarrowLanes = std::conditional_t<kHasLookup<T>, L, PromotedLanes<L>>;
       if (width.input <= 2 * n && ForwardNarrow<NarrowLanes>(call)) return;
     }
     const int64_t narrower = HWY_MIN(width.input, width.output);
     if (narrower >= n) {
       Run(d, call);
-    } else if (!HWY_HAVE_SCALABLE && narrower >= static_cast<int64_t>(hn::Lanes(d16))) {
-      Run(d16, call);
-    } else {
-      Separable<T>(call);
+      return;
     }
+    if constexpr (kSquare && !HWY_HAVE_SCALABLE) {
+      const hn::CappedTag<typename L::Lane, 16 / sizeof(T)> d16;
+      if (narrower >= static_cast<int64_t>(hn::Lanes(d16))) {
+        Run(d16, call);
+        return;
+      }
+    }
+    Separable<T>(call);
   }
 };
 
