@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/cliff.h"
 #include "bench/rounds.h"
 #include "bench/task.h"
 #include "bench/workloads.h"
@@ -203,6 +204,32 @@ peakpool_problem Square(int32_t type, int32_t layout, int64_t channels, int64_t 
   return p;
 }
 
+// Random problems of equal bytes: what counts is how far the slowest lies from the median.
+void AddCliffs() {
+  for (peakpool_problem problem : EqualProblems(300, 2000000)) {
+    char description[512];
+    peakpool_describe(&problem, description, sizeof(description));
+    problem.target = settings.target.empty() ? nullptr : settings.target.c_str();
+    const auto run = [=](benchmark::State& state) {
+      Task task;
+      std::string error;
+      const Mode mode = problem.index_format == PEAKPOOL_INDEX_NONE ? Mode::kForward : Mode::kForwardIndices;
+      if (!task.Prepare(problem, mode, 1, &error)) {
+        state.SkipWithError(error.c_str());
+        return;
+      }
+      std::vector<Side> sides = {task.Ours()};
+      RunRounds(&sides, settings.rounds);
+      for (auto _ : state) state.SetIterationTime(sides[0].Minimum());
+      state.counters["bytes"] = static_cast<double>(task.Bytes());
+      state.SetLabel(task.ForwardAlgorithm());
+    };
+    benchmark::RegisterBenchmark((std::string("cliff/") + description).c_str(), run)
+        ->UseManualTime()
+        ->Unit(benchmark::kMicrosecond);
+  }
+}
+
 constexpr Mode kModes[] = {Mode::kForward, Mode::kForwardIndices, Mode::kBackward};
 constexpr int32_t kLayouts[] = {PEAKPOOL_CHANNELS_FIRST, PEAKPOOL_CHANNELS_LAST};
 
@@ -346,6 +373,7 @@ int Main(int argc, char** argv) {
   benchmark::AddCustomContext("target", settings.target.empty() ? peakpool_target_name(0) : settings.target);
   benchmark::AddCustomContext("cache_state", settings.rounds.evict == nullptr ? "warm" : "cold");
   AddRows(workloads);
+  AddCliffs();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   if (differences != 0) std::fprintf(stderr, "%d results differ from a peer's\n", differences);

@@ -148,7 +148,7 @@ bool Task::Prepare(peakpool_problem problem, Mode mode, int threads, std::string
     *error = "only one thread: peakpool was built without oneTBB, or the machine has one core";
     return false;
   }
-  if (mode != Mode::kForward) {
+  if (mode != Mode::kForward && problem.index_format == PEAKPOOL_INDEX_NONE) {
     int64_t taps = 1;
     for (int axis = 0; axis < problem.rank; ++axis) taps *= problem.kernel[axis];
     problem.index_format = taps <= 255 ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16;
@@ -207,6 +207,15 @@ Streams Task::TaskStreams() const {
 size_t Task::Bytes() const {
   const Streams s = TaskStreams();
   return s.in_bytes[0] + s.in_bytes[1] + s.out_bytes[0] + s.out_bytes[1];
+}
+
+std::string Task::ForwardAlgorithm() const {
+  static const std::string kStart = "forward: ";
+  std::string text(4096, '\0');
+  text.resize(std::min(text.size() - 1, peakpool_explain(plan_, &text[0], text.size())));
+  const size_t begin = text.find(kStart) + kStart.size();
+  text = text.substr(begin, text.find('\n', begin) - begin);
+  return text.substr(0, text.rfind("; "));  // without the tasks of a default executor
 }
 
 void Task::RunStreams(void* context) {

@@ -36,8 +36,9 @@ class Buffer {
 
 class Task {
  public:
-  // Picks the most compact index format that the mode needs, makes the plan, fills x and dy (small integers, so that
-  // sums are exact in any order) and, for backward, runs forward. Returns false with the library's message in *error.
+  // Picks the most compact index format if the mode needs one and the problem names none, makes the plan, fills x and
+  // dy (small integers, so that sums are exact in any order) and, for backward, runs forward. Returns false with the
+  // library's message in *error.
   bool Prepare(peakpool_problem problem, Mode mode, int threads, std::string* error);
   ~Task() { peakpool_plan_destroy(plan_); }
   Task() = default;
@@ -55,6 +56,8 @@ class Task {
 
   const peakpool_problem& problem() const { return problem_; }
   size_t Bytes() const;  // read and written once
+  // The forward algorithm and why, as the library explains it.
+  std::string ForwardAlgorithm() const;
 
  private:
   struct StreamRun {

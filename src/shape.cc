@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cinttypes>
 #include <cstring>
+#include <numeric>
 #include <utility>
 
 #include "src/element.h"
@@ -117,9 +118,10 @@ peakpool_status ResolveAdaptive(peakpool_problem* p, int a, bool* unequal) {
   p->padding[a] = {0, 0};
   *unequal = p->input[a] % p->output[a] != 0;
   if (*unequal) {
-    Axis axis = {p->input[a], p->output[a], 1, 1, 1, 0, true};
-    for (int64_t o = 0; o < axis.output; ++o) axis.kernel = std::max(axis.kernel, axis.TapEnd(o));
-    p->kernel[a] = axis.kernel;
+    // A window spans the quotient, one more for a remainder, and one more where it begins late in an element, which the
+    // positions modulo the common divisor allow only for remainders above it.
+    const int64_t remainder = p->input[a] % p->output[a];
+    p->kernel[a] = p->input[a] / p->output[a] + (remainder > std::gcd(remainder, p->output[a]) ? 2 : 1);
     p->stride[a] = 1;
   } else {
     p->kernel[a] = p->stride[a] = p->input[a] / p->output[a];
@@ -379,6 +381,9 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
   }
   g.input = KernelStrides(p.input_strides, p.rank);
   g.output = KernelStrides(p.output_strides, p.rank);
+  // One channel with its pixels side by side is the same memory either way; vectors of columns beat vectors of
+  // channels.
+  if (g.channels == 1 && g.input.axis[kWidth] == 1 && g.output.axis[kWidth] == 1) g.channels_last = false;
   return CheckIndexFormat(*shape);
 }
 

@@ -17,7 +17,7 @@ int64_t EffectiveKernel(const Axis& axis) { return (axis.kernel - 1) * axis.dila
 
 // The input rows [begin, end) that output row o reads; none for an empty window.
 Range RowsOf(const Axis& height, int64_t o) {
-  const int64_t begin = std::max<int64_t>(height.Begin(o), 0);
+  const int64_t begin = std::min(std::max<int64_t>(height.Begin(o), 0), height.input);
   const int64_t first = height.FirstTap(o), end = height.TapEnd(o);
   return {begin, first < end ? height.Begin(o) + (end - 1) * height.dilation + 1 : begin};
 }

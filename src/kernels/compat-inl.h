@@ -274,7 +274,15 @@ HWY_INLINE hn::Mask<D> TapsEqual(D d, Taps taps, Taps tap) {
   const auto equal = hn::Eq(taps, tap);
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   static_cast<void>(d);
-  return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(equal.raw)};
+  using Raw = decltype(hn::Mask<D>::raw);
+#if HWY_COMPILER_CLANG
+  if constexpr (sizeof(Raw) < sizeof(equal.raw)) {
+    Raw raw;  // clang 14 narrows a mask through memory
+    asm("kmovw %1, %0" : "=k"(raw) : "k"(equal.raw));
+    return hn::Mask<D>{raw};
+  }
+#endif
+  return hn::Mask<D>{static_cast<Raw>(equal.raw)};
 #else
   return hn::RebindMask(d, equal);
 #endif

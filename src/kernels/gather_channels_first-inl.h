@@ -377,35 +377,28 @@ class Gatherer {
   }
 
   void Run() {
-    const int64_t columns = width_.stride * strips_.lanes;
+    const int64_t columns = width_.stride * strips_.lanes, last_column = (width_.input - 1) / columns * columns;
     const int64_t band_rows = HWY_MAX(kBandBytes / (width_.input * static_cast<int64_t>(sizeof(T))), int64_t{16});
-    // So many slices suffice for what a strip reaches beyond its own: the first and last ones may be a few rows only.
+    // Whole slices at once, if they are sure to stay within bounds: so many suffice for what a strip reaches beyond its
+    // own, as the first and last ones may be a few rows only.
     const int64_t reach = 2 + 2 * columns / HWY_MIN(width_.input * height_.input, width_.output * height_.output);
-    for (int64_t line = begin_; line < end_;) {
-      Block block;
+    const int64_t most_slices = dense_output_ != kTensor || dense_dx_ != kTensor ? 1
+                                : last_column == 0                               ? INT64_MAX
+                                                                                 : band_rows / height_.input;
+    Block block;
+    for (int64_t line = begin_; line < end_; line = block.slice_end * height_.input) {
       block.slice_begin = line / height_.input;
       block.slice_end = block.slice_begin + 1;
-      const int64_t h = line - block.slice_begin * height_.input;
-      const int64_t h_end = HWY_MIN(height_.input, h + end_ - line);
-      block.h_begin = h;
-      block.h_end = h_end;
-      block.column = 0;
-      if (width_.input <= columns) {
-        // One strip: as many slices at once as are sure to stay within bounds.
-        if (dense_output_ == kTensor && dense_dx_ == kTensor && block.slice_begin >= first_slice_ + reach &&
-            block.slice_end < last_slice_ - reach) {
-          block.slice_end = last_slice_ - reach;
-        }
-        Sum(block);
-      } else {
-        for (; block.h_begin < h_end; block.h_begin = block.h_end) {
-          block.h_end = HWY_MIN(block.h_begin + band_rows, h_end);
-          for (block.column = (width_.input - 1) / columns * columns; block.column >= 0; block.column -= columns) {
-            Sum(block);
-          }
-        }
+      const int64_t safe_slices = last_slice_ - reach - block.slice_begin;
+      if (block.slice_begin >= first_slice_ + reach && HWY_MIN(most_slices, safe_slices) > 1) {
+        block.slice_end = block.slice_begin + HWY_MIN(most_slices, safe_slices);
       }
-      line += h_end - h + (block.slice_end - block.slice_begin - 1) * height_.input;
+      const int64_t h_end = OwnEnd(block.slice_end - 1);
+      for (block.h_begin = line - block.slice_begin * height_.input; block.h_begin < h_end;
+           block.h_begin = block.h_end) {
+        block.h_end = block.slice_end - block.slice_begin > 1 ? h_end : HWY_MIN(block.h_begin + band_rows, h_end);
+        for (block.column = last_column; block.column >= 0; block.column -= columns) Sum(block);
+      }
     }
   }
 
