@@ -13,7 +13,7 @@ namespace {
 
 using peakpool::tools::Random;
 
-// In [low, high], every power of two equally likely.
+// In [low, high], every octave equally likely.
 int64_t Logarithmic(Random* random, int64_t low, int64_t high) {
   int octaves = 0;
   while (low << (octaves + 1) <= high) ++octaves;
@@ -21,7 +21,7 @@ int64_t Logarithmic(Random* random, int64_t low, int64_t high) {
   return random->Between(begin, std::min(high, 2 * begin - 1));
 }
 
-void DrawAxis(Random* random, int64_t largest_kernel, int64_t largest_plane, peakpool_problem* p, int a) {
+void DrawAxis(Random* random, int64_t largest_kernel, int64_t largest_input, peakpool_problem* p, int a) {
   p->kernel[a] = random->Between(largest_kernel > 3 ? 4 : 1, largest_kernel);
   p->dilation[a] = random->OneIn(3) ? random->Between(2, 4) : 1;
   switch (random->Between(0, 2)) {
@@ -32,7 +32,8 @@ void DrawAxis(Random* random, int64_t largest_kernel, int64_t largest_plane, pea
   const int64_t reach = (p->kernel[a] - 1) * p->dilation[a] + 1;
   if (random->OneIn(2)) p->padding[a] = {random->Between(0, reach / 2), random->Between(0, reach / 2)};
   const int64_t least = std::max<int64_t>(1, reach - p->padding[a].before - p->padding[a].after);
-  p->input[a] = least + Logarithmic(random, 1, largest_plane) - 1;
+  p->input[a] =
+      least + (largest_input <= 16 ? random->Between(0, largest_input) : Logarithmic(random, 16, largest_input));
 }
 
 // A problem of any size.
@@ -43,8 +44,8 @@ peakpool_problem Draw(Random* random) {
                         static_cast<peakpool_layout>(random->Between(0, 1)), rank);
   p.channels = Logarithmic(random, 1, 1024);
   const int64_t largest_kernel = random->OneIn(2) ? 3 : random->OneIn(2) ? 9 : 40;
-  const int64_t largest_plane = random->OneIn(2) ? 16 : rank == 1 ? 65536 : rank == 2 ? 512 : 64;
-  for (int a = 0; a < rank; ++a) DrawAxis(random, largest_kernel, largest_plane, &p, a);
+  const int64_t largest_input = random->OneIn(2) ? 16 : rank == 1 ? 65536 : rank == 2 ? 512 : 64;
+  for (int a = 0; a < rank; ++a) DrawAxis(random, largest_kernel, largest_input, &p, a);
   if (random->Between(1, 3) > 1) {  // usually the axes are alike in all but their size
     for (int a = 1; a < rank; ++a) {
       p.kernel[a] = p.kernel[0];

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import statistics
 import sys
 
 PEERS = ['onednn', 'xnnpack', 'torch', 'opencv']
@@ -14,6 +15,7 @@ LAYOUTS = ['nchw', 'nhwc']
 MODE_TITLES = {'forward': 'values', 'forward+indices': 'values + indices', 'backward': 'backward'}
 # Time over speed of light, geometric mean of the ordinary workloads.
 MEAN_GOALS = {'forward': 1.25, 'forward+indices': 1.4, 'backward': 1.5}
+CLIFF_GOAL = 4.0  # slowest over median
 WIDE_GOALS = {'forward': 3.0, 'forward+indices': 4.5, 'backward': 4.0}
 TYPED_GOALS = {(element, 'forward'): 1.4 for element in ('i8', 'u8', 'f16', 'bf16')}
 
@@ -29,6 +31,7 @@ class Row:
         self.ratio = entry.get('ratio')
         self.ratio_median = entry.get('ratio_median')
         self.sol_ns = entry.get('sol_ns')
+        self.bytes = entry.get('bytes')
         self.peers = {peer: entry[peer + '_ns'] for peer in PEERS if peer + '_ns' in entry}
 
     def fastest_peer(self):
@@ -126,6 +129,10 @@ class Report:
                 wide, narrow = (self.by_name.get(f'kernel_size/{mode}/f32/{layout}/k{k}/t1') for k in ('31', '05'))
                 if wide and narrow and not wide.error and not narrow.error:
                     add(f'{layout} {MODE_TITLES[mode]}, k = 31 over k = 5', wide.ns / narrow.ns, goal)
+        cliffs, median = self.cliffs()
+        if cliffs:
+            add(f'slowest of {len(cliffs)} random problems over the median', cliffs[0].ns / cliffs[0].bytes / median, CLIFF_GOAL,
+                cliffs[0].parts[1])
         for row in self.rows:
             if row.parts[0] == 'plan_create' and not row.error:
                 add(f'{row.name}, ns', row.ns, 1000)
@@ -145,6 +152,22 @@ class Report:
                 lines.append([row.name, number(row.ratio), f'{limit:g}', time(row.ns)])
         lines.sort(key=lambda line: -float(line[1]))
         return table(['row', 'time / SoL', 'limit', 'time'], lines) if lines else 'None.\n'
+
+    def cliffs(self):
+        """The random problems, slowest first, and their median in ns per byte."""
+        rows = sorted((r for r in self.rows if r.parts[0] == 'cliff' and not r.error), key=lambda r: -r.ns / r.bytes)
+        return rows, statistics.median(r.ns / r.bytes for r in rows) if rows else None
+
+    def slowest(self):
+        rows, median = self.cliffs()
+        if not rows:
+            return 'Not measured.\n'
+        over = [r.ns / r.bytes / median for r in rows]
+        summary = (f'{len(rows)} random problems of about {statistics.mean(r.bytes for r in rows) / 1e6:.1f} MB each, one thread: '
+                   f'median {median * 1e3:.0f} ps per byte moved, the slowest {number(over[0])} times the median, '
+                   f'{sum(x > CLIFF_GOAL for x in over)} over {CLIFF_GOAL:g} times. The 15 slowest:\n')
+        lines = [[row.parts[1], number(x), f'{row.ns / row.bytes * 1e3:.0f}', row.label] for row, x in zip(rows[:15], over)]
+        return summary + '\n' + table(['problem', 'over the median', 'ps per byte', 'algorithm'], lines)
 
     def slower(self):
         rows = [r for r in self.rows if r.peer_ratio() is not None and r.peer_ratio() > 1]
@@ -199,6 +222,7 @@ class Report:
             'a better loop.\n',
             '## Goals\n', self.goals(),
             '## Single rows over their limit\n', self.single_rows(),
+            '## Cliffs\n', self.slowest(),
             '## Rows where a peer is faster\n', self.slower(),
             '## f32, one thread: time / SoL; time / fastest peer\n', self.overview(),
             '## Results that differ from a peer\'s\n', self.differences(),

@@ -9,10 +9,12 @@
 #include "src/error.h"
 #include "src/execute.h"
 #include "src/executor.h"
+#include "src/indices.h"
 #include "src/plan.h"
 #include "src/pyramid.h"
 #include "src/shape.h"
 #include "src/stream.h"
+#include "src/text.h"
 
 using peakpool::Fail;
 
@@ -68,8 +70,17 @@ peakpool_status CheckExecutor(const peakpool_executor** executor) {
   return PEAKPOOL_OK;
 }
 
-peakpool_status InvalidIndex(const void* index) {
-  return Fail(PEAKPOOL_INVALID_INDEX, "index = %p: an index lies outside its window or plane", index);
+// Names the first invalid index; only a failed call pays for the search.
+peakpool_status InvalidIndex(const peakpool_plan& plan, int32_t format, const void* index, bool in_window) {
+  peakpool::InvalidIndex found = {};
+  const peakpool::Shape& shape = plan.shape;
+  peakpool::FindInvalidIndex(shape.geometry, shape.has_empty_window, format, index, in_window, &found);
+  char position[96];
+  peakpool::Text text(position, sizeof(position));
+  text.Add("%" PRId64 ",%" PRId64, found.n, found.c);
+  for (int a = PEAKPOOL_MAX_RANK - plan.problem.rank; a < PEAKPOOL_MAX_RANK; ++a) text.Add(",%" PRId64, found.o[a]);
+  return Fail(PEAKPOOL_INVALID_INDEX, "index[%s] = %" PRId64 ": lies outside its %s (%s)", position, found.value,
+              in_window ? "window" : "plane", peakpool::IndexFormatName(format));
 }
 
 }  // namespace
@@ -190,7 +201,7 @@ peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, con
                             {"dx", dx, plan->shape.input_extent, bytes}};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
-  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return InvalidIndex(index);
+  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return InvalidIndex(*plan, format, index, true);
   return PEAKPOOL_OK;
 }
 
@@ -208,7 +219,9 @@ peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const 
                             {"x", x, plan->shape.input_extent, bytes}};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
-  if (!peakpool::Unpool(*plan, y, index, x, *executor)) return InvalidIndex(index);
+  if (!peakpool::Unpool(*plan, y, index, x, *executor)) {
+    return InvalidIndex(*plan, format, index, peakpool::IsWindowFormat(format));
+  }
   return PEAKPOOL_OK;
 }
 
@@ -236,7 +249,10 @@ peakpool_status peakpool_convert_indices(const peakpool_plan* plan, peakpool_ind
                             {"to", to, extent, peakpool::IndexBytes(to_format)}};
   static constexpr bool kIsOutput[] = {false, true};
   if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
-  if (!peakpool::ConvertIndices(*plan, from_format, from, to_format, to, *executor)) return InvalidIndex(from);
+  if (!peakpool::ConvertIndices(*plan, from_format, from, to_format, to, *executor)) {
+    const bool in_window = peakpool::IsWindowFormat(from_format) || peakpool::IsWindowFormat(to_format);
+    return InvalidIndex(*plan, from_format, from, in_window);
+  }
   return PEAKPOOL_OK;
 }
 

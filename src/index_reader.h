@@ -4,25 +4,12 @@
 #define PEAKPOOL_SRC_INDEX_READER_H_
 
 #include <cstdint>
-#include <type_traits>
 
 #include "peakpool/peakpool.h"
 #include "src/geometry.h"
 #include "src/partition.h"
 
 namespace peakpool {
-
-// Calls visit(Index{}) with the C++ type of a peakpool_index_format: unsigned for taps, signed for positions.
-template <class Visit>
-auto VisitIndexType(int32_t index_format, Visit visit) {
-  switch (index_format) {
-    case PEAKPOOL_INDEX_WINDOW_U8: return visit(uint8_t{});
-    case PEAKPOOL_INDEX_WINDOW_U16: return visit(uint16_t{});
-    case PEAKPOOL_INDEX_WINDOW_U32: return visit(uint32_t{});
-    case PEAKPOOL_INDEX_PLANE_I32: return visit(int32_t{});
-    default: return visit(int64_t{});
-  }
-}
 
 // An output, and what its index is relative to.
 struct OutputPosition {
@@ -55,15 +42,30 @@ class IndexReader {
       : g_(geometry),
         format_(index_format),
         has_empty_window_(has_empty_window),
+        mark_(index_format == PEAKPOOL_INDEX_WINDOW_U8    ? UINT8_MAX
+              : index_format == PEAKPOOL_INDEX_WINDOW_U16 ? UINT16_MAX
+              : index_format == PEAKPOOL_INDEX_WINDOW_U32 ? int64_t{UINT32_MAX}
+                                                          : -1),
         plane_(g_.axis[0].input * g_.axis[1].input * g_.axis[2].input) {}
 
-  // The spatial position that the index of `output` names. A plane or tensor index may name any position of its own
-  // plane, a window index any in-range tap of its window; -1 marks an empty window.
-  template <class Index>
-  Result Read(Index index, const OutputPosition& output, int64_t (&at)[3]) const {
-    if (index == static_cast<Index>(-1) && has_empty_window_ && IsEmptyWindow(output)) return kEmpty;
-    if constexpr (std::is_signed<Index>::value) {
-      int64_t position = index;
+  // The index at `offset` as stored.
+  int64_t Value(const void* index, int64_t offset) const {
+    switch (format_) {
+      case PEAKPOOL_INDEX_WINDOW_U8: return static_cast<const uint8_t*>(index)[offset];
+      case PEAKPOOL_INDEX_WINDOW_U16: return static_cast<const uint16_t*>(index)[offset];
+      case PEAKPOOL_INDEX_WINDOW_U32: return static_cast<const uint32_t*>(index)[offset];
+      case PEAKPOOL_INDEX_PLANE_I32: return static_cast<const int32_t*>(index)[offset];
+      default: return static_cast<const int64_t*>(index)[offset];
+    }
+  }
+
+  // The spatial position that the index at `offset`, which is that of `output`, names. A plane or tensor index may name
+  // any position of its own plane, a window index any in-range tap of its window; -1 marks an empty window.
+  Result Read(const void* index, int64_t offset, const OutputPosition& output, int64_t (&at)[3]) const {
+    const int64_t value = Value(index, offset);
+    if (has_empty_window_ && value == mark_ && IsEmptyWindow(output)) return kEmpty;
+    if (format_ >= PEAKPOOL_INDEX_PLANE_I32) {
+      int64_t position = value;
       if (format_ >= PEAKPOOL_INDEX_TENSOR_I64) {
         const int64_t base = (output.n * g_.channels + output.c) * plane_;
         if (position < base) return kInvalid;
@@ -77,7 +79,7 @@ class IndexReader {
       at[slow] = rest / g_.axis[1].input;
       at[1] = rest - at[slow] * g_.axis[1].input;
     } else {
-      int64_t rest = index;
+      int64_t rest = value;
       for (int a = 2; a >= 0; --a) {
         const Axis& axis = g_.axis[a];
         const int64_t tap = rest % axis.kernel;
@@ -101,6 +103,7 @@ class IndexReader {
   const Geometry& g_;
   int32_t format_;
   bool has_empty_window_;
+  int64_t mark_;  // all ones
   int64_t plane_;
 };
 

@@ -115,27 +115,29 @@ int64_t Encode(const Geometry& g, int32_t index_format, const PositionStrides& s
   return tap;
 }
 
-template <class From, class To>
-bool Convert(const ConvertCall& call, const From* from, To* to) {
-  const Geometry& g = *call.geometry;
-  const IndexReader reader(g, call.from_format, call.has_empty_window);
-  const PositionStrides strides = StridesOf(g, call.to_format);
+void StoreIndex(int32_t index_format, int64_t value, void* index, int64_t offset) {
+  switch (index_format) {
+    case PEAKPOOL_INDEX_WINDOW_U8: static_cast<uint8_t*>(index)[offset] = static_cast<uint8_t>(value); break;
+    case PEAKPOOL_INDEX_WINDOW_U16: static_cast<uint16_t*>(index)[offset] = static_cast<uint16_t>(value); break;
+    case PEAKPOOL_INDEX_WINDOW_U32: static_cast<uint32_t*>(index)[offset] = static_cast<uint32_t>(value); break;
+    case PEAKPOOL_INDEX_PLANE_I32: static_cast<int32_t*>(index)[offset] = static_cast<int32_t>(value); break;
+    default: static_cast<int64_t*>(index)[offset] = value; break;
+  }
+}
+
+// Calls visit(output, offset in y) for each output of the lines.
+template <class Visit>
+void ForEachOutput(const Geometry& g, Range lines, Visit visit) {
   const int64_t inner = g.channels_last ? g.channels : 1;
-  bool valid = true;
-  ForEachLine(g, call.lines, [&](OutputPosition output, int64_t offset) {
+  ForEachLine(g, lines, [&](OutputPosition output, int64_t offset) {
     const int64_t first = output.c;
     for (output.o[2] = 0; output.o[2] < g.axis[2].output; ++output.o[2], offset += g.output.axis[2]) {
       for (int64_t i = 0; i < inner; ++i) {
         output.c = first + i;
-        int64_t at[3];
-        const auto result = reader.Read(from[offset + i], output, at);
-        const int64_t index = result == IndexReader::kPosition ? Encode(g, call.to_format, strides, output, at) : -1;
-        valid &= index >= 0 || result == IndexReader::kEmpty;
-        to[offset + i] = static_cast<To>(index);
+        visit(output, offset + i);
       }
     }
   });
-  return valid;
 }
 
 }  // namespace
@@ -146,11 +148,36 @@ int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window) {
 }
 
 bool ConvertIndices(const ConvertCall& call) {
-  return VisitIndexType(call.from_format, [&](auto from) {
-    return VisitIndexType(call.to_format, [&](auto to) {
-      return Convert(call, static_cast<const decltype(from)*>(call.from), static_cast<decltype(to)*>(call.to));
-    });
+  const Geometry& g = *call.geometry;
+  const IndexReader reader(g, call.from_format, call.has_empty_window);
+  const PositionStrides strides = StridesOf(g, call.to_format);
+  bool valid = true;
+  ForEachOutput(g, call.lines, [&](const OutputPosition& output, int64_t offset) {
+    int64_t at[3];
+    const auto result = reader.Read(call.from, offset, output, at);
+    const int64_t index = result == IndexReader::kPosition ? Encode(g, call.to_format, strides, output, at) : -1;
+    valid &= index >= 0 || result == IndexReader::kEmpty;
+    StoreIndex(call.to_format, index, call.to, offset);
   });
+  return valid;
+}
+
+bool FindInvalidIndex(const Geometry& g, bool has_empty_window, int32_t index_format, const void* index, bool in_window,
+                      InvalidIndex* found) {
+  const IndexReader reader(g, index_format, has_empty_window);
+  const PositionStrides unused = {};
+  bool any = false;
+  ForEachOutput(g, {0, g.OutputLines()}, [&](const OutputPosition& output, int64_t offset) {
+    if (any) return;
+    int64_t at[3];
+    const auto result = reader.Read(index, offset, output, at);
+    const bool tap = result == IndexReader::kPosition && Encode(g, PEAKPOOL_INDEX_WINDOW_U32, unused, output, at) >= 0;
+    any = result == IndexReader::kInvalid || (result == IndexReader::kPosition && in_window && !tap);
+    if (any) {
+      *found = {output.n, output.c, {output.o[0], output.o[1], output.o[2]}, reader.Value(index, offset)};
+    }
+  });
+  return any;
 }
 
 void ExpandTaps(const Geometry& geometry, int32_t index_format, const void* taps, int tap_bytes, Range lines,

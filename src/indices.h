@@ -30,6 +30,15 @@ struct ConvertCall {
 };
 bool ConvertIndices(const ConvertCall& call);
 
+// The first invalid index in row-major order, for the message about it. in_window: a position must be a tap of its own
+// output's window, as backward asks; otherwise any of its plane will do. False if all are valid.
+struct InvalidIndex {
+  int64_t n, c, o[3];
+  int64_t value;
+};
+bool FindInvalidIndex(const Geometry& geometry, bool has_empty_window, int32_t index_format, const void* index,
+                      bool in_window, InvalidIndex* found);
+
 }  // namespace peakpool
 
 #endif  // PEAKPOOL_SRC_INDICES_H_

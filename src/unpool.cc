@@ -22,8 +22,8 @@ void Zero(const Geometry& g, Element* x, int64_t inner) {
   }
 }
 
-template <class Element, class Index>
-bool UnpoolPlanes(const UnpoolCall& call, const Index*) {
+template <class Element>
+bool UnpoolElements(const UnpoolCall& call) {
   const Geometry& g = *call.geometry;
   const IndexReader reader(g, call.index_format, call.has_empty_window);
   const int64_t inner = g.channels_last ? call.channels.size() : 1;
@@ -43,7 +43,7 @@ bool UnpoolPlanes(const UnpoolCall& call, const Index*) {
           for (int64_t i = 0; i < inner; ++i) {
             output.c = first + i;
             int64_t to[3];
-            const auto result = reader.Read(static_cast<const Index*>(call.index)[at + i], output, to);
+            const auto result = reader.Read(call.index, at + i, output, to);
             valid &= result != IndexReader::kInvalid;
             if (result != IndexReader::kPosition) continue;
             x[to[0] * g.input.axis[0] + to[1] * g.input.axis[1] + to[2] * g.input.axis[2] + i] =
@@ -54,11 +54,6 @@ bool UnpoolPlanes(const UnpoolCall& call, const Index*) {
     }
   }
   return valid;
-}
-
-template <class Element>
-bool UnpoolElements(const UnpoolCall& call) {
-  return VisitIndexType(call.index_format, [&](auto index) { return UnpoolPlanes<Element>(call, &index); });
 }
 
 }  // namespace
