@@ -158,9 +158,8 @@ int64_t IndexOf(const peakpool_problem& problem, int32_t format, int64_t n, int6
 
 void StoreIndex(int32_t format, void* index, int64_t at, int64_t value) {
   // Truncation to the width is the same for every format, and turns -1 into all ones.
-  const size_t bytes = IndexBytes(format);
-  uint8_t* to = static_cast<uint8_t*>(index) + static_cast<size_t>(at) * bytes;
-  for (size_t b = 0; b < bytes; ++b) to[b] = static_cast<uint8_t>(static_cast<uint64_t>(value) >> (8 * b));
+  const size_t bytes = std::min(IndexBytes(format), sizeof(value));
+  std::memcpy(static_cast<uint8_t*>(index) + static_cast<size_t>(at) * bytes, &value, bytes);  // little-endian
 }
 
 bool SameIndex(int32_t format, const void* index, int64_t at, int64_t value) {
