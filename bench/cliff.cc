@@ -36,7 +36,7 @@ void DrawAxis(Random* random, int64_t largest_kernel, int64_t largest_input, pea
       least + (largest_input <= 16 ? random->Between(0, largest_input) : Logarithmic(random, 16, largest_input));
 }
 
-// A problem of any size.
+// A problem of one image and any size.
 peakpool_problem Draw(Random* random) {
   const int rank = random->OneIn(2) ? 2 : static_cast<int>(random->Between(1, 3));
   peakpool_problem p;
@@ -59,9 +59,10 @@ peakpool_problem Draw(Random* random) {
     int64_t taps = 1;
     for (int a = 0; a < rank; ++a) taps *= p.kernel[a];
     p.index_format = taps <= 255 ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16;  // as in training
-    if (random->OneIn(2))
+    if (random->OneIn(2)) {
       p.index_format =
           static_cast<int32_t>(random->Between(PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64));
+    }
   }
   return p;
 }

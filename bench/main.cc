@@ -6,7 +6,8 @@
 //   ratio_median  the same, median over rounds
 //   <peer>_ns     the shortest round of each peer that could do the row with the same result
 //   bytes         read and written once
-// and its label says which loop and which implementation of each peer ran, or why it did not.
+// and its label says which loop and which implementation of each peer ran, or why it did not. Rows cliff/PROBLEM have
+// a time and bytes alone, and the chosen algorithm as their label.
 // Options of our own: --target=AVX2 --peers=onednn,xnnpack (or none) --workloads=FILE --rounds=N --cold, and --calls=N,
 // which executes each row N times and measures nothing: the difference between two N under callgrind is exact.
 #include <benchmark/benchmark.h>

@@ -5,7 +5,9 @@
 #include <cstring>
 
 #include "src/element.h"
+#include "src/half.h"
 #include "src/kernels/kernels.h"
+#include "src/shape.h"
 
 namespace peakpool {
 namespace {
@@ -48,71 +50,6 @@ struct Taps {
 // 0 or 1, for sums without branches.
 unsigned InRange(uint64_t value, int64_t first, int64_t count) {
   return value - static_cast<uint64_t>(first) < static_cast<uint64_t>(count);
-}
-
-int IndexBytes(int32_t format) {
-  switch (format) {
-    case PEAKPOOL_INDEX_WINDOW_U8: return 1;
-    case PEAKPOOL_INDEX_WINDOW_U16: return 2;
-    case PEAKPOOL_INDEX_WINDOW_U32:
-    case PEAKPOOL_INDEX_PLANE_I32: return 4;
-    default: return 8;
-  }
-}
-
-// Only these two and the element type's size know the 16-bit floats.
-float ToFloat(F16 x) {
-  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000) << 16, magnitude = x.bits & 0x7FFF;
-  if (magnitude >= 0x7C00 || magnitude < 0x0400) {
-    const float value = static_cast<float>(magnitude) * 0x1p-24f;  // zero or subnormal
-    uint32_t bits;
-    std::memcpy(&bits, &value, sizeof(bits));
-    bits = sign | (magnitude < 0x0400 ? bits : 0x7F800000 | (magnitude & 0x3FF) << 13);
-    float result;
-    std::memcpy(&result, &bits, sizeof(result));
-    return result;
-  }
-  const uint32_t bits = sign | ((magnitude << 13) + ((127 - 15) << 23));
-  float result;
-  std::memcpy(&result, &bits, sizeof(result));
-  return result;
-}
-float ToFloat(BF16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float result;
-  std::memcpy(&result, &bits, sizeof(result));
-  return result;
-}
-float ToFloat(float x) { return x; }
-double ToFloat(double x) { return x; }
-
-void Round(float x, BF16* to) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  to->bits = x == x ? static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) : 0x7FC0;
-}
-void Round(float x, F16* to) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof(bits));
-  const uint32_t sign = (bits >> 16) & 0x8000;
-  const uint32_t magnitude = bits & 0x7FFFFFFF;
-  uint32_t rounded;
-  if (magnitude > 0x7F800000) {
-    to->bits = 0x7E00;
-    return;
-  } else if (magnitude >= 0x477FF000) {  // halfway beyond the greatest finite one
-    rounded = 0x7C00;
-  } else if (magnitude >= 0x38800000) {
-    rounded = (magnitude - ((127 - 15) << 23) + 0x0FFF + ((magnitude >> 13) & 1)) >> 13;
-  } else {
-    // Subnormal: adding 0.5 leaves units of 2^-24 in the low mantissa bits, rounded to nearest even.
-    float value;
-    std::memcpy(&value, &magnitude, sizeof(value));
-    value += 0.5f;
-    std::memcpy(&rounded, &value, sizeof(rounded));
-    rounded -= 0x3F000000;
-  }
-  to->bits = static_cast<uint16_t>(sign | rounded);
 }
 
 // Offsets of one run, on the stack: long enough to make the cost of a run small.
@@ -304,7 +241,7 @@ PositionDecoder::PositionDecoder(const Geometry& geometry, int32_t index_format,
 bool PositionDecoder::Decode(const OutputRun& run, const PositionBox& box, int64_t* offsets) const {
   const Geometry& g = geometry_;
   const Axis* axis = g.axis;
-  const int bytes = IndexBytes(format_);
+  const int64_t bytes = IndexBytes(format_);
   const char* index = static_cast<const char*>(index_) +
                       bytes * (run.n * g.output.batch + run.c * g.output.channel + run.d * g.output.axis[kDepth] +
                                run.h * g.output.axis[kHeight] + run.w * g.output.axis[kWidth]);

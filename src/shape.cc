@@ -279,10 +279,8 @@ peakpool_status CheckIndexFormat(const Shape& shape) {
 template <class T>
 bool ToElement(peakpool_scalar value, unsigned char* bytes) {
   T element;
-  if constexpr (std::is_same<T, F16>::value) {
-    element.bits = RoundToF16(value.real);
-  } else if constexpr (std::is_same<T, BF16>::value) {
-    element.bits = RoundToBf16(value.real);
+  if constexpr (std::is_same<T, F16>::value || std::is_same<T, BF16>::value) {
+    Round(static_cast<float>(value.real), &element);
   } else if constexpr (std::is_floating_point<T>::value) {
     element = static_cast<T>(value.real);
   } else if constexpr (std::is_signed<T>::value) {
@@ -383,7 +381,11 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
   g.output = KernelStrides(p.output_strides, p.rank);
   // One channel with its pixels side by side is the same memory either way; vectors of columns beat vectors of
   // channels.
-  if (g.channels == 1 && g.input.axis[kWidth] == 1 && g.output.axis[kWidth] == 1) g.channels_last = false;
+  if (g.channels == 1 && g.input.axis[kWidth] == 1 && g.output.axis[kWidth] == 1) {
+    g.channels_last = false;
+    g.input.channel = g.input.batch;  // so that dense planes are seen to lie side by side
+    g.output.channel = g.output.batch;
+  }
   return CheckIndexFormat(*shape);
 }
 

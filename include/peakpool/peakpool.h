@@ -108,7 +108,7 @@ enum {
 
 // A number in the arithmetic of the problem's type: floating point, signed or unsigned.
 typedef union peakpool_scalar {
-  double real;  // rounded to the type
+  double real;  // rounded to the type, for f16 and bf16 through f32
   int64_t integer;
   uint64_t natural;
 } peakpool_scalar;

@@ -278,10 +278,12 @@ class SeparablePlan {
         t.rows = (t.rows + 1) / 2;
       } else if (t.channels > n_) {
         t.channels = RoundUp(t.channels / 2);
-      } else if (t.columns > 1) {
+      } else if (t.columns * t.channels > 4 * n_ && t.columns > 1) {
         t.columns = (t.columns + 1) / 2;
       } else if (t.rows > 1) {
         t.rows = (t.rows + 1) / 2;
+      } else if (t.columns > 1) {
+        t.columns = (t.columns + 1) / 2;
       } else if (t.taps_y > 1) {
         t.taps_y = (t.taps_y + 1) / 2;
       } else {
