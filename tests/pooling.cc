@@ -174,11 +174,13 @@ Bytes RandomGradients(int32_t type, size_t bytes, Random* random) {
   return result;
 }
 
+#ifdef PEAKPOOL_TESTS_ASAN
+void NoteRunning(const char*, const peakpool_problem&) {}  // the sanitizer reports by itself
+#else
 void NoteRunning(const char* what, const peakpool_problem& problem) {
   static const char* running_what;
   static peakpool_problem running_problem;
   static const bool installed = [] {
-#ifndef PEAKPOOL_TESTS_ASAN
     std::signal(SIGSEGV, [](int signal) {
       // Not async-signal-safe, but the process is lost anyway.
       std::fprintf(stderr, "touched memory outside the tensors: %s; %s\n", running_what,
@@ -186,13 +188,13 @@ void NoteRunning(const char* what, const peakpool_problem& problem) {
       std::signal(signal, SIG_DFL);
       std::raise(signal);
     });
-#endif
     return true;
   }();
   static_cast<void>(installed);
   running_what = what;
   running_problem = problem;
 }
+#endif
 
 Bytes Untouched(size_t bytes) {
   Bytes result(bytes);

@@ -88,11 +88,10 @@ typedef enum peakpool_index_format {
   PEAKPOOL_INDEX_WINDOW_U8 = 1,   // row-major tap number within the window; up to 255 taps, 256 without allow_empty
   PEAKPOOL_INDEX_WINDOW_U16 = 2,  // the same, up to 65535 (65536) taps
   PEAKPOOL_INDEX_WINDOW_U32 = 3,
-  PEAKPOOL_INDEX_PLANE_I32 = 4,   // flat over the spatial axes of one (n, c)
-  PEAKPOOL_INDEX_PLANE_I64 = 5,   // the same (PyTorch)
-  PEAKPOOL_INDEX_TENSOR_I64 = 6,  // flat over N, C, spatial (ONNX, storage_order 0)
-  PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64 =
-      7  // the same with the spatial axes in column-major order (ONNX, storage_order 1)
+  PEAKPOOL_INDEX_PLANE_I32 = 4,           // flat over the spatial axes of one (n, c)
+  PEAKPOOL_INDEX_PLANE_I64 = 5,           // the same (PyTorch)
+  PEAKPOOL_INDEX_TENSOR_I64 = 6,          // flat over N, C, spatial (ONNX, storage_order 0)
+  PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64 = 7  // the same, spatial axes in column-major order (ONNX, storage_order 1)
 } peakpool_index_format;
 
 typedef enum peakpool_algorithm {
@@ -214,7 +213,8 @@ PEAKPOOL_API peakpool_status peakpool_forward(const peakpool_plan* plan, const v
 // dx[index[o]] += dy[o], over a dx that is zeroed first unless PEAKPOOL_ACCUMULATE is set. f32, f64, f16 and bf16; the
 // 16-bit types sum in f32 and round once. Sums run in ascending output position, hence the same bits for any number of
 // threads. Errors: INVALID_ARGUMENT; UNSUPPORTED for an integer type or a problem without index format; INVALID_INDEX
-// for an index outside its window (dx is then unspecified, nothing outside dx is touched). Thread-safe for distinct dx.
+// for an index outside its window (dx is then unspecified, nothing outside dx is touched). A NaN sum in f32 and f64 has
+// unspecified payload bits. Thread-safe for distinct dx.
 PEAKPOOL_API peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, const void* index, void* dx,
                                                const peakpool_executor* executor);
 
