@@ -162,7 +162,7 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
   }
 }
 
-bool RunGather(const peakpool_plan& plan, Range lines, Range channels, const void* dy, const void* index, void* dx) {
+void RunGather(const peakpool_plan& plan, Range lines, Range channels, const void* dy, const void* index, void* dx) {
   alignas(64) unsigned char scratch[kScratchBytes];
   const Geometry& g = plan.shape.geometry;
   const View view(g, {0, g.axis[kWidth].output}, channels);
@@ -176,7 +176,6 @@ bool RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
                         lines.begin,
                         lines.end,
                         scratch});
-  return true;
 }
 
 bool RunScatter(const peakpool_plan& plan, Range lines, const void* dy, const void* index, void* dx) {
@@ -256,9 +255,11 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
         part_valid = ValidateIndices(g, plan.problem.index_format, index, plan.shape.has_empty_window, outputs.begin,
                                      outputs.end);
       }
-      part_valid &= plan.backward.algorithm == Algorithm::kGather
-                        ? RunGather(plan, part.lines, part.channels, dy, index, dx)
-                        : RunScatter(plan, part.lines, dy, index, dx);
+      if (plan.backward.algorithm == Algorithm::kGather) {
+        RunGather(plan, part.lines, part.channels, dy, index, dx);
+      } else {
+        part_valid &= RunScatter(plan, part.lines, dy, index, dx);
+      }
     }
     if (!part_valid) valid.store(false, std::memory_order_relaxed);
   });

@@ -89,7 +89,6 @@ peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kern
     pyramid->levels = i + 1;
     level.input_strides = level.output_strides;
   }
-  pyramid->level_extent = pyramid->plan[0]->shape.output_extent;
   *result = pyramid;
   return PEAKPOOL_OK;
 }

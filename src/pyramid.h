@@ -9,7 +9,6 @@ struct peakpool_pyramid {
   static constexpr int kMostLevels = 16;
   peakpool_plan* plan[kMostLevels];
   int32_t levels;
-  int64_t level_extent;  // elements between a level's first and one past its last in y
   int64_t level_stride;  // elements between levels in y
 };
 
