@@ -40,8 +40,8 @@ void DrawAxis(Random* random, int64_t largest_kernel, int64_t largest_input, pea
 peakpool_problem Draw(Random* random) {
   const int rank = random->OneIn(2) ? 2 : static_cast<int>(random->Between(1, 3));
   peakpool_problem p;
-  peakpool_problem_init(&p, static_cast<peakpool_type>(random->Between(PEAKPOOL_F32, PEAKPOOL_U64)),
-                        static_cast<peakpool_layout>(random->Between(0, 1)), rank);
+  peakpool_problem_init(&p, static_cast<int32_t>(random->Between(PEAKPOOL_F32, PEAKPOOL_U64)),
+                        static_cast<int32_t>(random->Between(0, 1)), rank);
   p.channels = Logarithmic(random, 1, 1024);
   const int64_t largest_kernel = random->OneIn(2) ? 3 : random->OneIn(2) ? 9 : 40;
   const int64_t largest_input = random->OneIn(2) ? 16 : rank == 1 ? 65536 : rank == 2 ? 512 : 64;

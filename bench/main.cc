@@ -192,7 +192,7 @@ void AddPlanCreation(const std::string& name, peakpool_problem problem, Mode mod
 peakpool_problem Square(int32_t type, int32_t layout, int64_t channels, int64_t height, int64_t width, int64_t kernel,
                         int64_t stride, int64_t pad, int64_t dilation) {
   peakpool_problem p;
-  peakpool_problem_init(&p, static_cast<peakpool_type>(type), static_cast<peakpool_layout>(layout), 2);
+  peakpool_problem_init(&p, type, layout, 2);
   p.channels = channels;
   p.input[0] = height;
   p.input[1] = width;

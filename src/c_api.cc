@@ -85,7 +85,7 @@ peakpool_status InvalidIndex(const peakpool_plan& plan, int32_t format, const vo
 
 }  // namespace
 
-peakpool_status peakpool_problem_init(peakpool_problem* problem, peakpool_type type, peakpool_layout layout, int rank) {
+peakpool_status peakpool_problem_init(peakpool_problem* problem, int32_t type, int32_t layout, int32_t rank) {
   if (peakpool_status s = CheckPointer(problem, "problem")) return s;
   if (type < PEAKPOOL_F32 || type > PEAKPOOL_U64) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "type = %d: must be 0 to %d", type, PEAKPOOL_U64);
@@ -225,13 +225,13 @@ peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const 
   return PEAKPOOL_OK;
 }
 
-peakpool_status peakpool_convert_indices(const peakpool_plan* plan, peakpool_index_format from_format, const void* from,
-                                         peakpool_index_format to_format, void* to, const peakpool_executor* executor) {
+peakpool_status peakpool_convert_indices(const peakpool_plan* plan, int32_t from_format, const void* from,
+                                         int32_t to_format, void* to, const peakpool_executor* executor) {
   if (peakpool_status s = CheckPointer(plan, "plan")) return s;
   if (peakpool_status s = CheckExecutor(&executor)) return s;
   const struct {
     const char* name;
-    peakpool_index_format format;
+    int32_t format;
   } formats[] = {{"from_format", from_format}, {"to_format", to_format}};
   for (const auto& f : formats) {
     if (f.format <= PEAKPOOL_INDEX_NONE || f.format > PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) {
@@ -333,7 +333,7 @@ const peakpool_executor* peakpool_default_executor(void) { return peakpool::Defa
 
 const char* peakpool_last_error(void) { return peakpool::LastError(); }
 
-const char* peakpool_status_name(peakpool_status status) {
+const char* peakpool_status_name(int32_t status) {
   switch (status) {
     case PEAKPOOL_OK: return "ok";
     case PEAKPOOL_INVALID_ARGUMENT: return "invalid argument";

@@ -187,8 +187,7 @@ peakpool_status Parse(const char* text, peakpool_problem* problem) {
       for (int layout = 0; layout < 2; ++layout) {
         const int rank = Find(kLayoutNames[layout], token) + 1;
         if (rank == 0) continue;
-        if (peakpool_status s = peakpool_problem_init(problem, static_cast<peakpool_type>(type),
-                                                      static_cast<peakpool_layout>(layout), rank)) {
+        if (peakpool_status s = peakpool_problem_init(problem, type, layout, rank)) {
           return s;
         }
         valid = true;

@@ -116,7 +116,7 @@ void ExpectRefused(peakpool_status status, const std::string& says) {
 TEST(ConvertErrors, FormatsThatCannotHoldTheRange) {
   const int64_t index[16] = {};
   int64_t to[16];
-  const auto convert = [&](const char* text, peakpool_index_format from_format, peakpool_index_format to_format) {
+  const auto convert = [&](const char* text, int32_t from_format, int32_t to_format) {
     const Plan plan(Parsed(text));
     EXPECT_TRUE(plan) << plan.error();
     return peakpool_convert_indices(plan.get(), from_format, index, to_format, to, nullptr);
@@ -146,8 +146,8 @@ TEST(ConvertErrors, Arguments) {
   ExpectRefused(peakpool_convert_indices(plan.get(), kU8, nullptr, kI64, to, nullptr), "from");
   ExpectRefused(peakpool_convert_indices(plan.get(), kU8, from, kI64, nullptr, nullptr), "to");
   ExpectRefused(peakpool_convert_indices(plan.get(), PEAKPOOL_INDEX_NONE, from, kI64, to, nullptr), "from_format = 0");
-  ExpectRefused(peakpool_convert_indices(plan.get(), kU8, from, static_cast<peakpool_index_format>(8), to, nullptr),
-                "to_format = 8");
+  ExpectRefused(peakpool_convert_indices(plan.get(), kU8, from, 8, to, nullptr), "to_format = 8");
+  ExpectRefused(peakpool_convert_indices(plan.get(), -1, from, kI64, to, nullptr), "from_format = -1");
   ExpectRefused(peakpool_convert_indices(plan.get(), kU8, to + 3, kI64, to, nullptr), "overlap");
   ExpectRefused(peakpool_convert_indices(plan.get(), kU8, from, kI64, to + 4, nullptr), "aligned");
   ExpectRefused(peakpool_convert_indices(plan.get(), kU8, from, kU8, from, nullptr), "overlap");

@@ -159,9 +159,7 @@ class Kernel : public ::testing::TestWithParam<Table> {
 
   peakpool_problem Problem(int32_t layout, int64_t n, int64_t c, int64_t h, int64_t w, int32_t index_format) {
     peakpool_problem p;
-    EXPECT_EQ(
-        peakpool_problem_init(&p, static_cast<peakpool_type>(GetParam().type), static_cast<peakpool_layout>(layout), 2),
-        PEAKPOOL_OK);
+    EXPECT_EQ(peakpool_problem_init(&p, GetParam().type, layout, 2), PEAKPOOL_OK);
     p.batch = n;
     p.channels = c;
     p.input[0] = h;

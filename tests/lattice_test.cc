@@ -88,7 +88,7 @@ std::vector<AxisCase> AxisCases(bool asymmetric) {
 peakpool_problem Planar(int32_t layout, int64_t n, int64_t c, int64_t h, int64_t w, const AxisCase& rows,
                         const AxisCase& columns, int32_t rounding) {
   peakpool_problem p;
-  EXPECT_EQ(peakpool_problem_init(&p, PEAKPOOL_F32, static_cast<peakpool_layout>(layout), 2), PEAKPOOL_OK);
+  EXPECT_EQ(peakpool_problem_init(&p, PEAKPOOL_F32, layout, 2), PEAKPOOL_OK);
   p.batch = n;
   p.channels = c;
   p.input[0] = h;

@@ -63,7 +63,7 @@ bool ReadArray(const fs::path& path, Array* array, std::string* why) {
 // counterpart.
 bool ProblemOf(const onnx::NodeProto& node, const Array& x, peakpool_problem* p, std::string* why) {
   const int rank = static_cast<int>(x.shape.size()) - 2;
-  if (peakpool_problem_init(p, static_cast<peakpool_type>(x.type), PEAKPOOL_CHANNELS_FIRST, rank) != PEAKPOOL_OK) {
+  if (peakpool_problem_init(p, x.type, PEAKPOOL_CHANNELS_FIRST, rank) != PEAKPOOL_OK) {
     return *why = peakpool_last_error(), false;
   }
   p->batch = x.shape[0];

@@ -257,8 +257,7 @@ peakpool_status TryConvert(const Plan& plan, int32_t from_format, const Bytes& f
                            const peakpool_executor* executor) {
   NoteRunning("convert_indices", plan.problem());
   return OnGuardedCopies({&from}, to, [&](const uint8_t* const* in, uint8_t* out) {
-    return peakpool_convert_indices(plan.get(), static_cast<peakpool_index_format>(from_format), in[0],
-                                    static_cast<peakpool_index_format>(to_format), out, executor);
+    return peakpool_convert_indices(plan.get(), from_format, in[0], to_format, out, executor);
   });
 }
 

@@ -146,9 +146,8 @@ TEST(Describe, RandomProblemsRoundTrip) {
   for (int i = 0; i < 20000; ++i) {
     peakpool_problem p;
     const int rank = 1 + static_cast<int>(draw(3));
-    ASSERT_EQ(
-        peakpool_problem_init(&p, static_cast<peakpool_type>(draw(12)), static_cast<peakpool_layout>(draw(2)), rank),
-        PEAKPOOL_OK);
+    ASSERT_EQ(peakpool_problem_init(&p, static_cast<int32_t>(draw(12)), static_cast<int32_t>(draw(2)), rank),
+              PEAKPOOL_OK);
     const bool explicit_strides = draw(4) == 0;
     p.batch = draw(3);
     p.channels = draw(5);
@@ -419,6 +418,21 @@ std::vector<Refusal> Refusals() {
   };
 }
 
+TEST(Init, RefusesWhatIsOutsideItsDomain) {
+  peakpool_problem p;
+  const auto expect_refused = [&](int32_t type, int32_t layout, int32_t rank, const char* says) {
+    EXPECT_EQ(peakpool_problem_init(&p, type, layout, rank), PEAKPOOL_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(peakpool_last_error()).find(says), std::string::npos) << peakpool_last_error();
+  };
+  expect_refused(-1, 0, 2, "type = -1");
+  expect_refused(12, 0, 2, "type = 12");
+  expect_refused(0, -1, 2, "layout = -1");
+  expect_refused(0, 2, 2, "layout = 2");
+  expect_refused(0, 0, 0, "rank = 0");
+  expect_refused(0, 0, 4, "rank = 4");
+  EXPECT_EQ(peakpool_problem_init(&p, 11, 1, 3), PEAKPOOL_OK);
+}
+
 class Refused : public ::testing::TestWithParam<Refusal> {};
 
 TEST_P(Refused, WithStatusParameterAndValue) {
@@ -470,9 +484,9 @@ TEST(Version, IsThere) {
   EXPECT_EQ(peakpool_abi_version(), PEAKPOOL_ABI_VERSION);
   EXPECT_STRNE(peakpool_version(), "");
   for (int status = PEAKPOOL_OK; status <= PEAKPOOL_OUT_OF_MEMORY; ++status) {
-    EXPECT_STRNE(peakpool_status_name(static_cast<peakpool_status>(status)), "");
+    EXPECT_STRNE(peakpool_status_name(status), "");
   }
-  EXPECT_NE(peakpool_status_name(static_cast<peakpool_status>(99)), nullptr);
+  EXPECT_NE(peakpool_status_name(99), nullptr);
 }
 
 }  // namespace

@@ -17,13 +17,13 @@ Error Convert(const ConvertArguments& arguments) {
   if (Error error = MakeProblem(arguments.flags, "--input-shape " + arguments.input_shape, {'f', 4}, shape, &problem)) {
     return error;
   }
-  peakpool_index_format from_format;
+  int32_t from_format;
   if (Error error = FormatOfFile("--from", arguments.from, arguments.input, from.type, &from_format)) return error;
   const Plan plan(problem);
   if (!plan) return std::string(plan.error());
   if (Error error = CheckPooledShape(arguments.input, from, arguments.input_shape, plan.problem())) return error;
 
-  const peakpool_index_format to_format = FormatForTaps(arguments.to, plan.problem());
+  const int32_t to_format = FormatForTaps(arguments.to, plan.problem());
   to.type = TypeOfFormat(to_format);
   to.shape = from.shape;
   if (Error error = to.Allocate(arguments.output)) return error;

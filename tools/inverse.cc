@@ -23,7 +23,7 @@ Error Run(const InverseArguments& arguments, Call call, const char* direction) {
   // A wrong number of axes is --input-shape's fault, a wrong type is that of the values.
   const std::string name = result.shape.size() == values.shape.size() ? arguments.values : shape_name;
   if (Error error = MakeProblem(arguments.flags, name, values.type, result.shape, &problem)) return error;
-  peakpool_index_format format;
+  int32_t format;
   if (Error error =
           FormatOfFile("--index-format", arguments.flags.index_format, arguments.indices, index.type, &format))
     return error;

@@ -45,7 +45,7 @@ Error TypeOfArray(const std::string& dtype, const std::string& name, const NpyTy
   }
   const struct {
     NpyType type;
-    peakpool_type result;
+    int32_t result;
   } types[] = {{{'f', 2}, PEAKPOOL_F16}, {{'f', 4}, PEAKPOOL_F32}, {{'f', 8}, PEAKPOOL_F64}, {{'i', 1}, PEAKPOOL_I8},
                {{'i', 2}, PEAKPOOL_I16}, {{'i', 4}, PEAKPOOL_I32}, {{'i', 8}, PEAKPOOL_I64}, {{'u', 1}, PEAKPOOL_U8},
                {{'u', 2}, PEAKPOOL_U16}, {{'u', 4}, PEAKPOOL_U32}, {{'u', 8}, PEAKPOOL_U64}};
@@ -58,7 +58,7 @@ Error TypeOfArray(const std::string& dtype, const std::string& name, const NpyTy
 // What --index-format and its like take. "window" stands for any of the three widths.
 const struct {
   const char* name;
-  peakpool_index_format format;
+  int32_t format;
 } kFormats[] = {{"window-u8", PEAKPOOL_INDEX_WINDOW_U8},
                 {"window-u16", PEAKPOOL_INDEX_WINDOW_U16},
                 {"window-u32", PEAKPOOL_INDEX_WINDOW_U32},
@@ -237,7 +237,7 @@ Error MakeArrayProblem(const ProblemFlags& flags, const std::string& name, const
   if (Error error = TypeOfArray(flags.dtype, name, type, &element)) return error;
   const bool last = flags.layout == "channels-last";
   const auto layout = last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST;
-  if (peakpool_problem_init(problem, static_cast<peakpool_type>(element), layout, rank) != PEAKPOOL_OK) {
+  if (peakpool_problem_init(problem, element, layout, rank) != PEAKPOOL_OK) {
     return LastError();
   }
   problem->batch = shape[0];
@@ -274,7 +274,7 @@ Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyT
   return {};
 }
 
-peakpool_index_format FormatForTaps(const std::string& format, const peakpool_problem& resolved) {
+int32_t FormatForTaps(const std::string& format, const peakpool_problem& resolved) {
   for (const auto& entry : kFormats) {
     if (format == entry.name) return entry.format;
   }
@@ -289,7 +289,7 @@ peakpool_index_format FormatForTaps(const std::string& format, const peakpool_pr
 }
 
 Error FormatOfFile(const std::string& option, const std::string& name, const std::string& path, const NpyType& type,
-                   peakpool_index_format* format) {
+                   int32_t* format) {
   std::string wanted;
   for (const auto& entry : kFormats) {
     const bool any_width = name == "window" && entry.format <= PEAKPOOL_INDEX_WINDOW_U32;

@@ -56,10 +56,10 @@ Error MakeProblem(const ProblemFlags& flags, const std::string& name, const NpyT
                   const std::vector<int64_t>& shape, peakpool_problem* problem);
 
 // The index format of this name for a plan's resolved problem; "window" takes the narrowest type that holds the taps.
-peakpool_index_format FormatForTaps(const std::string& format, const peakpool_problem& resolved);
+int32_t FormatForTaps(const std::string& format, const peakpool_problem& resolved);
 // The index format of this name, the value of `option`, for an index file of this type.
 Error FormatOfFile(const std::string& option, const std::string& name, const std::string& path, const NpyType& type,
-                   peakpool_index_format* format);
+                   int32_t* format);
 NpyType TypeOfFormat(int32_t format);
 std::string FormatName(int32_t format);
 

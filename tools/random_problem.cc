@@ -185,8 +185,7 @@ peakpool_problem RandomProblem(Random* random) {
   const bool fused = random->Between(1, 5) <= 2, small = !fused && random->OneIn(3);
   const bool huge = !fused && !small && random->OneIn(300);
   const int rank = huge ? 1 : fused || random->OneIn(3) ? 2 : static_cast<int>(random->Between(1, 3));
-  const auto type =
-      static_cast<peakpool_type>(fused ? int64_t{PEAKPOOL_F32} : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
+  const auto type = static_cast<int32_t>(fused ? int64_t{PEAKPOOL_F32} : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
   const auto layout = random->OneIn(2) ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
   peakpool_problem p;
   peakpool_problem_init(&p, type, layout, rank);

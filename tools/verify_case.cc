@@ -270,13 +270,13 @@ void Case::CheckUnpool(const Plan& plan) {
 // To every format that can hold the range: what the reference gives in that format.
 void Case::CheckConversion(const Plan& plan) {
   ++outcome_->convert;
-  const auto from = static_cast<peakpool_index_format>(problem_.index_format);
+  const int32_t from = problem_.index_format;
   peakpool_problem problem = problem_;
   problem.algorithm = PEAKPOOL_IM2COL;
   problem.index_format =
       static_cast<int32_t>(random_.Between(PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64));
   const Plan wanted(problem);
-  const auto to = static_cast<peakpool_index_format>(problem.index_format);
+  const int32_t to = problem.index_format;
   const size_t bytes = IndexBytes(to);
   Guarded values(OutputBytes(), offset_), expected(outputs_ * bytes, 8), found = expected;
   const peakpool_status status = plan.convert_indices(from, index_.data(), to, found.data(), executor_);

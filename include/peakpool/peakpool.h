@@ -163,11 +163,11 @@ typedef struct peakpool_executor {
 
 typedef struct peakpool_plan peakpool_plan;
 
-// Sets struct_size, the given fields, and the defaults: batch, channels, input, kernel, stride and dilation 1, padding
-// 0, floor, no index, dense, best target. Errors: INVALID_ARGUMENT for a null problem, unknown type or layout, or a
-// rank outside 1 to 3. Thread-safe.
-PEAKPOOL_API peakpool_status peakpool_problem_init(peakpool_problem* problem, peakpool_type type,
-                                                   peakpool_layout layout, int rank);
+// Sets struct_size, the given fields (a peakpool_type and a peakpool_layout), and the defaults: batch, channels, input,
+// kernel, stride and dilation 1, padding 0, floor, no index, dense, best target. Errors: INVALID_ARGUMENT for a null
+// problem, unknown type or layout, or a rank outside 1 to 3. Thread-safe.
+PEAKPOOL_API peakpool_status peakpool_problem_init(peakpool_problem* problem, int32_t type, int32_t layout,
+                                                   int32_t rank);
 
 // Reads the describe grammar, for example "f32 nchw 1x64x112x112 k3 s2 p1 ceil window-u8":
 //   TYPE LAYOUT NxCxSPATIAL kK [sS] [pP] [dD] [floor|ceil|exact|oO] [INDEX-FORMAT] [allow-empty] [accumulate] [im2col]
@@ -225,13 +225,12 @@ PEAKPOOL_API peakpool_status peakpool_backward(const peakpool_plan* plan, const 
 PEAKPOOL_API peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const void* index, void* x,
                                              const peakpool_executor* executor);
 
-// Rewrites a whole index tensor (y's shape and strides) from one format to another; the plan's own index format does
-// not matter. from and to must not overlap. Errors: INVALID_ARGUMENT, also for a format that cannot hold the range;
-// INVALID_INDEX for an index that is out of range or that the other format cannot express (no tap of its own window);
-// its place then holds -1. Thread-safe for distinct `to`.
-PEAKPOOL_API peakpool_status peakpool_convert_indices(const peakpool_plan* plan, peakpool_index_format from_format,
-                                                      const void* from, peakpool_index_format to_format, void* to,
-                                                      const peakpool_executor* executor);
+// Rewrites a whole index tensor (y's shape and strides) from one peakpool_index_format to another; the plan's own index
+// format does not matter. from and to must not overlap. Errors: INVALID_ARGUMENT, also for a format that cannot hold
+// the range; INVALID_INDEX for an index that is out of range or that the other format cannot express (no tap of its own
+// window); its place then holds -1. Thread-safe for distinct `to`.
+PEAKPOOL_API peakpool_status peakpool_convert_indices(const peakpool_plan* plan, int32_t from_format, const void* from,
+                                                      int32_t to_format, void* to, const peakpool_executor* executor);
 
 // Several stride-1 windows over one input in one call (spatial pyramid pooling), each level pooled from the one before,
 // so that kernels 5, 9, 13 cost three times kernel 5. Cascading one window k is the pyramid k, 2k-1, 3k-2, ... Values
@@ -273,7 +272,7 @@ PEAKPOOL_API const peakpool_executor* peakpool_default_executor(void);
 
 // One line on this thread's last failed call, naming the parameter and its value. Valid until its next failed call.
 PEAKPOOL_API const char* peakpool_last_error(void);
-PEAKPOOL_API const char* peakpool_status_name(peakpool_status status);
+PEAKPOOL_API const char* peakpool_status_name(int32_t status);
 PEAKPOOL_API const char* peakpool_version(void);  // "0.1.0"
 PEAKPOOL_API int peakpool_abi_version(void);
 // The instruction-set targets this build contains and this machine runs, best first; NULL past the end.

@@ -18,7 +18,7 @@ namespace peakpool {
 // A problem with its defaults set; fill in the public fields of peakpool_problem. A type, layout or rank outside its
 // domain leaves struct_size 0, which every later call refuses.
 struct Problem : peakpool_problem {
-  Problem(peakpool_type type, peakpool_layout layout, int rank) : peakpool_problem() {
+  Problem(int32_t type, int32_t layout, int32_t rank) : peakpool_problem() {
     peakpool_problem_init(this, type, layout, rank);
   }
 };
@@ -71,8 +71,8 @@ class Plan {
   peakpool_status unpool(const void* y, const void* index, void* x, const peakpool_executor* executor = nullptr) const {
     return peakpool_unpool(plan_, y, index, x, executor);
   }
-  peakpool_status convert_indices(peakpool_index_format from_format, const void* from, peakpool_index_format to_format,
-                                  void* to, const peakpool_executor* executor = nullptr) const {
+  peakpool_status convert_indices(int32_t from_format, const void* from, int32_t to_format, void* to,
+                                  const peakpool_executor* executor = nullptr) const {
     return peakpool_convert_indices(plan_, from_format, from, to_format, to, executor);
   }
 
