@@ -62,6 +62,23 @@ int main() {
   CHECK(line && line.output_elements() == 3);
   CHECK(!peakpool::Plan(peakpool::Problem(PEAKPOOL_F32, PEAKPOOL_CHANNELS_LAST, 7)));
 
+  const int64_t kernels[] = {1, 3};
+  peakpool::Problem image(PEAKPOOL_F32, PEAKPOOL_CHANNELS_FIRST, 2);
+  image.input[0] = image.input[1] = 3;
+  const peakpool::Pyramid pyramid(image, kernels, 2);
+  const float pixels[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  float levels[18];
+  CHECK(pyramid && pyramid.forward(pixels, levels) == PEAKPOOL_OK);
+  CHECK(levels[0] == 1 && levels[9] == 5 && levels[17] == 9);
+  CHECK(std::strstr(peakpool::Pyramid(image, kernels, 0).error(), "levels = 0") != nullptr);
+
+  peakpool::Stream stream("f32 nchw 1x1x4x4 k2");
+  CHECK(stream && !stream.ready());
+  float row[2];
+  CHECK(stream.push(pixels) == PEAKPOOL_OK && stream.push(pixels + 4) == PEAKPOOL_OK && stream.ready());
+  CHECK(stream.pull(row) == PEAKPOOL_OK && row[0] == 6 && row[1] == 8 && !stream.ready());
+  CHECK(std::strstr(peakpool::Stream("f32 ncw 1x1x4 k2").error(), "rank") != nullptr);
+
 #ifdef PEAKPOOL_TESTS_TBB
   tbb::task_arena arena(2);
   const peakpool::TbbExecutor executor(arena);

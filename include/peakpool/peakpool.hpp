@@ -23,37 +23,66 @@ struct Problem : peakpool_problem {
   }
 };
 
-// Owns one peakpool_plan. Movable; a moved-from plan is empty. The const members may be called by many threads at once.
-class Plan {
+// What Plan, Pyramid and Stream share: the object owned, or why it could not be made. Movable; a moved-from one is
+// empty.
+template <class T, void (*Destroy)(T*)>
+class Owner {
  public:
-  Plan() = default;
-  explicit Plan(const peakpool_problem& problem) { Create(problem); }
-  // From the describe grammar, see peakpool_parse().
-  explicit Plan(const char* description) {
-    peakpool_problem problem;
-    status_ = peakpool_parse(description, &problem);
-    if (status_ == PEAKPOOL_OK) {
-      Create(problem);
-    } else {
-      KeepError();
-    }
-  }
-  Plan(Plan&& other) noexcept { Swap(other); }
-  Plan& operator=(Plan&& other) noexcept {
+  Owner() = default;
+  Owner(Owner&& other) noexcept { Swap(other); }
+  Owner& operator=(Owner&& other) noexcept {
     Swap(other);
     return *this;
   }
-  Plan(const Plan&) = delete;
-  Plan& operator=(const Plan&) = delete;
-  ~Plan() { peakpool_plan_destroy(plan_); }
+  Owner(const Owner&) = delete;
+  Owner& operator=(const Owner&) = delete;
+  ~Owner() { Destroy(object_); }
 
-  explicit operator bool() const { return plan_ != nullptr; }
+  explicit operator bool() const { return object_ != nullptr; }
   peakpool_status status() const { return status_; }
-  // Why the plan could not be made; "" if it could.
+  // Why it could not be made; "" if it could.
   const char* error() const { return error_; }
-  const peakpool_plan* get() const { return plan_; }
+  T* get() const { return object_; }
+
+ protected:
+  // create(problem, T**) makes the object.
+  template <class Create>
+  void Make(const peakpool_problem& problem, Create create) {
+    Keep(create(&problem, &object_));
+  }
+  template <class Create>
+  void Make(const char* description, Create create) {
+    peakpool_problem problem;
+    Keep(peakpool_parse(description, &problem));
+    if (status_ == PEAKPOOL_OK) Make(problem, create);
+  }
+
+ private:
+  void Keep(peakpool_status status) {
+    status_ = status;
+    if (status_ != PEAKPOOL_OK) std::strncpy(error_, peakpool_last_error(), sizeof(error_) - 1);
+  }
+  void Swap(Owner& other) {
+    std::swap(object_, other.object_);
+    std::swap(status_, other.status_);
+    std::swap(error_, other.error_);
+  }
+
+  T* object_ = nullptr;
+  peakpool_status status_ = PEAKPOOL_INVALID_ARGUMENT;
+  char error_[256] = "";
+};
+
+// One pooling problem, ready to run. The const members may be called by many threads at once.
+class Plan : public Owner<peakpool_plan, peakpool_plan_destroy> {
+ public:
+  Plan() = default;
+  explicit Plan(const peakpool_problem& problem) { Make(problem, peakpool_plan_create); }
+  // From the describe grammar, see peakpool_parse().
+  explicit Plan(const char* description) { Make(description, peakpool_plan_create); }
+
   // The resolved problem; the plan must not be empty.
-  const peakpool_problem& problem() const { return *peakpool_plan_problem(plan_); }
+  const peakpool_problem& problem() const { return *peakpool_plan_problem(get()); }
 
   // Elements of a dense x, and of a dense y or index.
   int64_t input_elements() const { return Elements(problem().input); }
@@ -62,40 +91,55 @@ class Plan {
   // As the functions of the same names in peakpool.h.
   peakpool_status forward(const void* x, void* y, void* index = nullptr,
                           const peakpool_executor* executor = nullptr) const {
-    return peakpool_forward(plan_, x, y, index, executor);
+    return peakpool_forward(get(), x, y, index, executor);
   }
   peakpool_status backward(const void* dy, const void* index, void* dx,
                            const peakpool_executor* executor = nullptr) const {
-    return peakpool_backward(plan_, dy, index, dx, executor);
+    return peakpool_backward(get(), dy, index, dx, executor);
   }
   peakpool_status unpool(const void* y, const void* index, void* x, const peakpool_executor* executor = nullptr) const {
-    return peakpool_unpool(plan_, y, index, x, executor);
+    return peakpool_unpool(get(), y, index, x, executor);
   }
   peakpool_status convert_indices(int32_t from_format, const void* from, int32_t to_format, void* to,
                                   const peakpool_executor* executor = nullptr) const {
-    return peakpool_convert_indices(plan_, from_format, from, to_format, to, executor);
+    return peakpool_convert_indices(get(), from_format, from, to_format, to, executor);
   }
 
  private:
-  void Create(const peakpool_problem& problem) {
-    status_ = peakpool_plan_create(&problem, &plan_);
-    if (status_ != PEAKPOOL_OK) KeepError();
-  }
-  void KeepError() { std::strncpy(error_, peakpool_last_error(), sizeof(error_) - 1); }
-  void Swap(Plan& other) {
-    std::swap(plan_, other.plan_);
-    std::swap(status_, other.status_);
-    std::swap(error_, other.error_);
-  }
   int64_t Elements(const int64_t (&spatial)[PEAKPOOL_MAX_RANK]) const {
     int64_t elements = problem().batch * problem().channels;
     for (int a = 0; a < problem().rank; ++a) elements *= spatial[a];
     return elements;
   }
+};
 
-  peakpool_plan* plan_ = nullptr;
-  peakpool_status status_ = PEAKPOOL_INVALID_ARGUMENT;
-  char error_[256] = "";
+// Several stride-1 windows over one input in one call, see peakpool_pyramid_create(). forward() may be called by many
+// threads at once.
+class Pyramid : public Owner<peakpool_pyramid, peakpool_pyramid_destroy> {
+ public:
+  Pyramid() = default;
+  Pyramid(const peakpool_problem& problem, const int64_t* kernels, int32_t levels) {
+    Make(problem, [=](const peakpool_problem* from, peakpool_pyramid** pyramid) {
+      return peakpool_pyramid_create(from, kernels, levels, pyramid);
+    });
+  }
+  peakpool_status forward(const void* x, void* y, const peakpool_executor* executor = nullptr) const {
+    return peakpool_pyramid_forward(get(), x, y, executor);
+  }
+};
+
+// Row by row, see peakpool_stream_create(). For one thread at a time.
+class Stream : public Owner<peakpool_stream, peakpool_stream_destroy> {
+ public:
+  Stream() = default;
+  explicit Stream(const peakpool_problem& problem) { Make(problem, peakpool_stream_create); }
+  explicit Stream(const char* description) { Make(description, peakpool_stream_create); }
+
+  bool ready() const { return peakpool_stream_ready(get()) != 0; }
+  peakpool_status push(const void* row) { return peakpool_stream_push(get(), row); }
+  peakpool_status pull(void* row, void* index = nullptr, const peakpool_executor* executor = nullptr) {
+    return peakpool_stream_pull(get(), row, index, executor);
+  }
 };
 
 }  // namespace peakpool
