@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an element type is compared in vector lanes. Two policies with one interface:
-// - NativeLanes: the type's own lanes and its hardware maximum; for floats, NaN must be noted and the work redone.
-// - KeyLanes: signed integers in the element's order, exact for everything. For floats -0 and +0 map to the same key
-// and
-//   every NaN to the greatest, so ordinary integer comparison is the contract's order.
+// How an element type is compared in vector lanes: KeyLanes of each type for the engines that map elements once and
+// work on keys from then on, and WindowLanes, few kinds for all types, for the kernels that map in every load.
 #if defined(PEAKPOOL_SRC_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
@@ -44,7 +41,8 @@ template <class T>
 constexpr bool kIsFloatElement =
     std::is_floating_point<T>::value || std::is_same<T, F16>::value || std::is_same<T, BF16>::value;
 
-// Load gives lanes whose signed order is the contract's order of T; Store gives canonical elements back.
+// Load gives lanes whose signed order is the contract's order of T; Store gives canonical elements back. For floats -0
+// and +0 map to the same key and every NaN to the greatest, so ordinary integer comparison is the contract's order.
 // D is any tag of hwy::MakeSigned<width of T>; capped and half tags work as well.
 template <class T>
 struct KeyLanes {
@@ -101,13 +99,18 @@ struct KeyLanes {
   }
 };
 
-// As KeyLanes, for types whose hardware maximum needs no mapping. Float maxima of NaN-free lanes are right up to the
-// sign of a zero, which Store settles; NaN is up to the caller, see EitherNan.
+// The kinds of lanes that window kernels are compiled for. An object of a kind knows the element type by run-time
+// constants, so that one instantiation serves all types of a width; kernels hold it by value, lest stores be thought to
+// change it. Load and Broadcast (every lane is *p) give lanes whose order is the contract's, Store gives canonical
+// elements back.
+
+// f32 and f64, by the hardware's maximum. That is right up to the sign of a zero, which Store settles, unless there is
+// a NaN: whoever sees one (EitherNan) has the work redone.
 template <class T>
 struct NativeLanes {
   using Element = T;
   using Lane = T;
-  static constexpr bool kTracksNan = std::is_floating_point<T>::value;
+  static constexpr bool kTracksNan = true;
 
   template <class D>
   static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
@@ -118,24 +121,103 @@ struct NativeLanes {
     return hn::Set(d, *p);
   }
   template <class D>
-  static HWY_INLINE hn::Vec<D> Finish(D d, hn::Vec<D> v) {
-    if constexpr (kTracksNan) {
-      // -0 becomes +0. Multiply-add, because x86 adds and takes maxima on the same pipes.
-      return hn::MulAdd(v, hn::Set(d, T{1}), hn::Zero(d));
-    } else {
-      return v;
-    }
-  }
-  template <class D>
   static HWY_INLINE void Store(D d, hn::Vec<D> v, T* HWY_RESTRICT p) {
-    hn::StoreU(Finish(d, v), d, p);
+    // -0 becomes +0. Multiply-add, because x86 adds and takes maxima on the same pipes.
+    hn::StoreU(hn::MulAdd(v, hn::Set(d, T{1}), hn::Zero(d)), d, p);
   }
 };
 
-// What the window kernels use for each element type.
+// Integers, signed or not.
+template <class I>
+struct IntegerLanes {
+  using Element = I;
+  using Lane = I;
+  static constexpr bool kTracksNan = false;
+  I flip;  // the sign bit, for unsigned elements
+
+  template <class D>
+  HWY_INLINE hn::Vec<D> Load(D d, const I* HWY_RESTRICT p) const {
+    return hn::Xor(hn::LoadU(d, p), hn::Set(d, flip));
+  }
+  template <class D>
+  HWY_INLINE hn::Vec<D> Broadcast(D d, const I* HWY_RESTRICT p) const {
+    return hn::Set(d, static_cast<I>(*p ^ flip));
+  }
+  template <class D>
+  HWY_INLINE void Store(D d, hn::Vec<D> v, I* HWY_RESTRICT p) const {
+    hn::StoreU(hn::Xor(v, hn::Set(d, flip)), d, p);
+  }
+};
+
+// All 16-bit types. Negative floats are sign and magnitude: 0x8000 - bits has their order. Adding `shift` then turns
+// the ring of keys until the negative NaNs, below -inf, wrap around to join the positive ones on top, where all become
+// `nan`. Unsigned integers need but a shift by half the ring. (KeyLanes takes twice the operations per load.)
+struct HalfLanes {
+  using Element = int16_t;
+  using Lane = int16_t;
+  static constexpr bool kTracksNan = false;
+  int16_t turn;    // bits below it are mirrored, bits from it on shifted
+  int16_t mirror;  // minus bits; its own inverse
+  int16_t shift;
+  int16_t turned;  // where `turn` begins in keys
+  int16_t nan;
+  int16_t nan_bits;
+
+  template <class T>
+  static constexpr HalfLanes Of() {
+    constexpr int16_t kLeast = INT16_MIN, kMost = INT16_MAX;
+    if constexpr (kIsFloatElement<T>) {
+      constexpr int kShift = FloatBits<T>::kInf + kLeast;
+      return {0,
+              static_cast<int16_t>(kLeast + kShift),
+              static_cast<int16_t>(kShift),
+              static_cast<int16_t>(kShift),
+              static_cast<int16_t>(FloatBits<T>::kInf + kShift + 1),
+              FloatBits<T>::kNan};
+    } else {
+      constexpr bool kUnsigned = std::is_unsigned<T>::value;
+      return {kLeast, 0, kUnsigned ? kLeast : int16_t{0}, kLeast, kMost, kUnsigned ? int16_t{-1} : kMost};
+    }
+  }
+
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE V ToKey(D d, V bits) const {
+    const V key = hn::IfThenElse(hn::Lt(bits, hn::Set(d, turn)), hn::Sub(hn::Set(d, mirror), bits),
+                                 hn::Add(bits, hn::Set(d, shift)));
+    return hn::Min(key, hn::Set(d, nan));
+  }
+  template <class D>
+  HWY_INLINE hn::Vec<D> Load(D d, const int16_t* HWY_RESTRICT p) const {
+    return ToKey(d, hn::LoadU(d, p));
+  }
+  template <class D>
+  HWY_INLINE hn::Vec<D> Broadcast(D d, const int16_t* HWY_RESTRICT p) const {
+    return ToKey(d, hn::Set(d, *p));
+  }
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE void Store(D d, V key, int16_t* HWY_RESTRICT p) const {
+    const V bits = hn::IfThenElse(hn::Lt(key, hn::Set(d, turned)), hn::Sub(hn::Set(d, mirror), key),
+                                  hn::Sub(key, hn::Set(d, shift)));
+    hn::StoreU(hn::IfThenElse(hn::Eq(key, hn::Set(d, nan)), hn::Set(d, nan_bits), bits), d, p);
+  }
+};
+
+// The lanes of each element type, and the object of that kind.
 template <class T>
 using WindowLanes =
-    std::conditional_t<std::is_same<T, F16>::value || std::is_same<T, BF16>::value, KeyLanes<T>, NativeLanes<T>>;
+    std::conditional_t<std::is_floating_point<T>::value, NativeLanes<T>,
+                       std::conditional_t<sizeof(T) == 2, HalfLanes, IntegerLanes<typename KeyLanes<T>::Lane>>>;
+template <class T>
+constexpr WindowLanes<T> MakeWindowLanes() {
+  if constexpr (std::is_floating_point<T>::value) {
+    return {};
+  } else if constexpr (sizeof(T) == 2) {
+    return HalfLanes::Of<T>();
+  } else {
+    using I = typename KeyLanes<T>::Lane;
+    return {std::is_unsigned<T>::value ? hwy::LimitsMin<I>() : I{0}};
+  }
+}
 
 // How backward sums: f32 and f64 in their own lanes, the 16-bit floats in f32 with one rounding (nearest, ties to even)
 // at the end. Highway's own conversions differ between targets, so these are integer arithmetic.

@@ -32,33 +32,34 @@
 #include "src/kernels/gather_channels_last-inl.h"
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/separable-inl.h"
-#include "src/kernels/window_channels_first-inl.h"
-#include "src/kernels/window_channels_last-inl.h"
+#include "src/kernels/window-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
 
-// Which element types have kernels of their own for small windows; the others take the separable kernel and the
-// scatter.
-template <class T>
-constexpr bool kHasWindowKernels = std::is_same<T, float>::value;
-
 template <class T>
 Kernels MakeKernels() {
+  using L = WindowLanes<T>;
   Kernels k = {};
   k.target = HWY_TARGET;
   // All element types use lanes of their own width.
   k.lanes = hn::Lanes(hn::ScalableTag<typename KeyLanes<T>::Lane>());
   k.clamp = &Clamp<T>;
   k.separable = &Separable<T>;
-  if constexpr (kHasWindowKernels<T>) {
-    k.window_channels_first = &WindowChannelsFirst<T>;
-    k.window_channels_last = &WindowChannelsLast<T>;
-    if constexpr (kIsFloatElement<T>) {
-      k.gather_channels_first = &GatherChannelsFirst<T>;
-      k.gather_channels_last = &GatherChannelsLast<T>;
-    }
+  if constexpr (kHasWindowChannelsFirst<L>) {
+    k.window_channels_first = [](const ForwardCall& call) {
+      WindowChannelsFirst(call, MakeWindowLanes<T>(), &Separable<T>);
+    };
+  }
+  if constexpr (kHasWindowChannelsLast<L>) {
+    k.window_channels_last = [](const ForwardCall& call) {
+      WindowChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>);
+    };
+  }
+  if constexpr (std::is_same<T, float>::value) {
+    k.gather_channels_first = &GatherChannelsFirst<T>;
+    k.gather_channels_last = &GatherChannelsLast<T>;
   }
   return k;
 }

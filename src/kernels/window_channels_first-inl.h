@@ -19,14 +19,12 @@
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/window-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-template <class T>
-void Separable(const ForwardCall& call);
 
 // The input rows under one output line, or under two neighbouring ones (the second starts kS rows later), clamped into
 // the plane, and where the results go. A lone line is its own neighbour: y[1] == y[0], and y[0] is stored last.
@@ -48,7 +46,8 @@ struct RowShape {
 // are in elements from the bases. The *_end are where the dense run around the slice ends: what may be read, or written
 // by this call, beyond a line.
 struct SliceWalk {
-  explicit SliceWalk(const ForwardCall& c) : call(c), g(*c.geometry), next(c.begin) {
+  SliceWalk(const ForwardCall& c, ForwardKernel a_separable)
+      : call(c), g(*c.geometry), separable(a_separable), next(c.begin) {
     slice_lines = g.axis[kHeight].output;
     plane_lines = g.axis[kDepth].output * slice_lines;
     Locate(call.end - 1);
@@ -84,16 +83,16 @@ struct SliceWalk {
   }
 
   // Some planes of this group once more, by the kernel that knows about NaN.
-  template <class T>
   HWY_NOINLINE void Redo(int64_t plane, int64_t count) const {
     ForwardCall again = call;
     again.begin = line + plane * plane_lines;
     again.end = HWY_MIN(again.begin + count * plane_lines, next);
-    Separable<T>(again);
+    separable(again);
   }
 
   const ForwardCall& call;
   const Geometry& g;
+  const ForwardKernel separable;
   int64_t line, oh, stop;  // the first line here, as number of all and within the slice, and the end of the latter
   int64_t planes;          // more than one: whole planes of neighbouring channels
   int64_t n, channel, od;  // of the first plane
@@ -519,7 +518,7 @@ struct NarrowWindow {
   }
 
   template <bool kWithTaps, class D>
-  static HWY_NOINLINE void RunPlanes(D d, const ForwardCall& call) {
+  static HWY_NOINLINE void RunPlanes(D d, const ForwardCall& call, ForwardKernel separable) {
     const Geometry& g = *call.geometry;
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
     Tables tables = MakeTables(d, call);
@@ -535,7 +534,7 @@ struct NarrowWindow {
                                 h.input == kS * h.output && g.input.channel == h.input * g.input.axis[kHeight] &&
                                 g.output.channel == h.output * out_width &&
                                 (!kWithTaps || call.taps.strides.channel == h.output * out_width);
-    for (SliceWalk walk(call); walk.Next();) {
+    for (SliceWalk walk(call, separable); walk.Next();) {
       const int64_t plane_lines = walk.stop - walk.oh;
       const int64_t y_first = walk.y + walk.oh * out_width, taps_first = walk.taps + walk.oh * out_width;
       const int64_t x_need = x_size - w.input + n, y_need = (plane_lines + 1) * out_width + n;
@@ -573,7 +572,7 @@ struct NarrowWindow {
           if (kWithTaps) memcpy(taps, taps_copy, static_cast<size_t>(lines * out_width * bytes));
         }
         if (L::kTracksNan && HWY_UNLIKELY(nan)) {
-          walk.template Redo<T>(p, count);
+          walk.Redo(p, count);
           tables = MakeTables(d, call);  // both live in the call's scratch
         }
         plane_x += count * g.input.channel;
@@ -584,8 +583,8 @@ struct NarrowWindow {
   }
 
   template <class D>
-  static void Run(D d, const ForwardCall& call) {
-    call.taps.base == nullptr ? RunPlanes<false>(d, call) : RunPlanes<true>(d, call);
+  static void Run(D d, const ForwardCall& call, ForwardKernel separable) {
+    call.taps.base == nullptr ? RunPlanes<false>(d, call, separable) : RunPlanes<true>(d, call, separable);
   }
 };
 
@@ -1008,23 +1007,23 @@ struct Window {
   }
 
   template <class D>
-  static void Run(D d, const ForwardCall& call) {
+  static void Run(D d, const ForwardCall& call, ForwardKernel separable) {
     const Geometry& g = *call.geometry;
     const RowShape shape = {g.axis[kWidth].input, g.axis[kWidth].output, g.axis[kWidth].pad_before, call.taps.bytes};
-    for (SliceWalk walk(call); walk.Next();) {
+    for (SliceWalk walk(call, separable); walk.Next();) {
       for (int64_t p = 0; p < walk.planes; ++p) {
         const T* x = static_cast<const T*>(call.x) + walk.n * g.input.batch + (walk.channel + p) * g.input.channel;
         T* y = static_cast<T*>(call.y) + walk.y + p * g.output.channel;
         uint8_t* taps = static_cast<uint8_t*>(call.taps.base);
         if (taps != nullptr) taps += (walk.taps + p * call.taps.strides.channel) * call.taps.bytes;
-        if (Slice(d, call, shape, x, y, taps, walk.od, walk.oh, walk.stop)) walk.template Redo<T>(p, 1);
+        if (Slice(d, call, shape, x, y, taps, walk.od, walk.oh, walk.stop)) walk.Redo(p, 1);
       }
     }
   }
 
   // True if done: narrow enough, dense enough and small enough planes.
   template <class NL>
-  static bool ForwardNarrow(const ForwardCall& call) {
+  static bool ForwardNarrow(const ForwardCall& call, ForwardKernel separable) {
     const hn::ScalableTag<typename NL::Lane> d;
     const Geometry& g = *call.geometry;
     const Axis& width = g.axis[kWidth];
@@ -1035,27 +1034,27 @@ struct Window {
     if (dense_input && width.input <= n && 2 * width.output <= n) {
       using Narrow = NarrowWindow<NL, kK, kS, NarrowForm::kPacked>;
       if (!Narrow::Fits(d, call)) return false;
-      Narrow::Run(d, call);
+      Narrow::Run(d, call, separable);
       return true;
     }
     if constexpr (kS == 1) {  // at stride 2 what fits one vector fits a packed one
       if (dense_input && width.input <= n && width.output <= n) {
         using Narrow = NarrowWindow<NL, kK, kS, NarrowForm::kOneVector>;
         if (!Narrow::Fits(d, call)) return false;
-        Narrow::Run(d, call);
+        Narrow::Run(d, call, separable);
         return true;
       }
     }
     if (width.input >= n && width.input <= 2 * n && width.output <= 2 * n) {
       using Narrow = NarrowWindow<NL, kK, kS, NarrowForm::kTwoVectors>;
       if (!Narrow::Fits(d, call)) return false;
-      Narrow::Run(d, call);
+      Narrow::Run(d, call, separable);
       return true;
     }
     return false;
   }
 
-  static void Forward(const ForwardCall& call) {
+  static void Forward(const ForwardCall& call, ForwardKernel separable) {
     const hn::ScalableTag<typename L::Lane> d;
     const Axis& width = call.geometry->axis[kWidth];
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
@@ -1063,45 +1062,43 @@ struct Window {
     // too.
     if constexpr (kSquare && (HWY_HAVE_SCALABLE || hn::MaxLanes(hn::ScalableTag<uint8_t>()) > 16)) {
       using NarrowLanes = std::conditional_t<kHasLookup<T>, L, PromotedLanes<L>>;
-      if (width.input <= 2 * n && ForwardNarrow<NarrowLanes>(call)) return;
+      if (width.input <= 2 * n && ForwardNarrow<NarrowLanes>(call, separable)) return;
     }
     const int64_t narrower = HWY_MIN(width.input, width.output);
     if (narrower >= n) {
-      Run(d, call);
+      Run(d, call, separable);
       return;
     }
     if constexpr (kSquare && !HWY_HAVE_SCALABLE) {
       const hn::CappedTag<typename L::Lane, 16 / sizeof(T)> d16;
       if (narrower >= static_cast<int64_t>(hn::Lanes(d16))) {
-        Run(d16, call);
+        Run(d16, call, separable);
         return;
       }
     }
-    Separable<T>(call);
+    separable(call);
   }
 };
 
-template <class T, int kK, int kS>
-void WindowOf(const ForwardCall& call) {
+template <class L, int kK, int kS>
+void WindowOf(const ForwardCall& call, ForwardKernel separable) {
   const Geometry& g = *call.geometry;
   const Axis& height = g.axis[kHeight];
   if (g.axis[kDepth].kernel == 1 && height.kernel == kK && height.stride == kS) {
-    Window<WindowLanes<T>, kK, kS, true>::Forward(call);
+    Window<L, kK, kS, true>::Forward(call, separable);
   } else {
-    Window<WindowLanes<T>, kK, kS, false>::Forward(call);
+    Window<L, kK, kS, false>::Forward(call, separable);
   }
 }
 
-template <class T>
-void WindowChannelsFirst(const ForwardCall& call) {
+template <class L>
+void WindowChannelsFirst(const ForwardCall& call, L, ForwardKernel separable) {
   if (call.begin >= call.end) return;
   const Axis& width = call.geometry->axis[kWidth];
-  if constexpr (hn::MaxLanes(hn::ScalableTag<typename WindowLanes<T>::Lane>()) == 1) {
-    Separable<T>(call);
-  } else if (width.kernel == 3) {
-    width.stride == 2 ? WindowOf<T, 3, 2>(call) : WindowOf<T, 3, 1>(call);
+  if (width.kernel == 3) {
+    width.stride == 2 ? WindowOf<L, 3, 2>(call, separable) : WindowOf<L, 3, 1>(call, separable);
   } else {
-    width.stride == 2 ? WindowOf<T, 2, 2>(call) : WindowOf<T, 2, 1>(call);
+    width.stride == 2 ? WindowOf<L, 2, 2>(call, separable) : WindowOf<L, 2, 1>(call, separable);
   }
 }
 

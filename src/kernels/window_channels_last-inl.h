@@ -25,14 +25,12 @@
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/window-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-template <class T>
-void Separable(const ForwardCall& call);
 
 namespace channels_last {
 
@@ -573,15 +571,15 @@ bool PoolBlock(const Block<T>& block) {
 
 }  // namespace channels_last
 
-template <class T>
-void WindowChannelsLast(const ForwardCall& call) {
-  using L = WindowLanes<T>;
+template <class L>
+void WindowChannelsLast(const ForwardCall& call, L, ForwardKernel separable) {
+  using T = typename L::Element;
   // One NaN has this many lines redone.
   constexpr int64_t kBlockLines = 16;
   const Geometry& g = *call.geometry;
   // Few channels at stride 1: flat lines fill whole vectors (3 to 8 channels, 3x3: 1.2 to 1.7 times as fast).
   if (g.axis[kWidth].stride == 1 && g.channels < static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))) {
-    Separable<T>(call);
+    separable(call);
     return;
   }
   const int64_t height = g.axis[kHeight].output, depth = g.axis[kDepth].output;
@@ -604,7 +602,7 @@ void WindowChannelsLast(const ForwardCall& call) {
       ForwardCall redo = call;
       redo.begin = begin;
       redo.end = begin + lines;
-      Separable<T>(redo);
+      separable(redo);
     }
     begin += lines;
   }
