@@ -29,6 +29,12 @@ int64_t Bytes(const peakpool_plan& plan) {
          plan.shape.output_extent * IndexBytes(plan.problem.index_format);
 }
 
+// Kernels do best with whole planes: as many as `lines` hold, if any.
+int64_t WholePlanes(const Geometry& g, int64_t lines) {
+  const int64_t plane = g.axis[kDepth].output * g.axis[kHeight].output;
+  return lines > plane ? lines - lines % plane : lines;
+}
+
 int64_t Elements(Range columns, Range channels, bool channels_last) {
   return columns.size() * (channels_last ? channels.size() : 1);
 }
@@ -83,7 +89,8 @@ void RunKernel(const peakpool_plan& plan, ForwardCall call, Range columns, Range
   }
   const int64_t line_bytes =
       Elements(columns, channels, plan.shape.geometry.channels_last) * ElementBytes(plan.problem.type);
-  const int64_t step = std::max<int64_t>(kClampBytes / line_bytes, 2), end = call.end;
+  const int64_t step = WholePlanes(plan.shape.geometry, std::max<int64_t>(kClampBytes / line_bytes, 2));
+  const int64_t end = call.end;
   for (; call.begin < end; call.begin = call.end) {
     call.end = std::min(call.begin + step, end);
     plan.forward_kernel(call);
@@ -147,7 +154,7 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
   dense.axis[kDepth] = dense.axis[kHeight] * g.axis[kHeight].output;
   dense.channel = g.channels_last ? 1 : dense.axis[kDepth] * g.axis[kDepth].output;
   dense.batch = dense.axis[kDepth] * g.axis[kDepth].output * (g.channels_last ? 1 : g.channels);
-  const int64_t step = std::max<int64_t>(room / elements, 1);
+  const int64_t step = WholePlanes(g, std::max<int64_t>(room / elements, 1));
   for (int64_t begin = lines.begin; begin < lines.end; begin += step) {
     const Range block = {begin, std::min(begin + step, lines.end)};
     const ForwardCall call = {&view.geometry,
@@ -230,7 +237,10 @@ void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, con
       Im2colForward(plan.shape, x, y, index, planes.begin, planes.end);
       return;
     }
-    const TaskPart part(split, i, g.OutputLines(), g.axis[kWidth].output, g.channels);
+    TaskPart part(split, i, g.OutputLines(), g.axis[kWidth].output, g.channels);
+    if (g.Planes() >= 4 * split.lines) {
+      part.lines = {WholePlanes(g, part.lines.begin), WholePlanes(g, part.lines.end)};
+    }
     const auto run = expands ? &RunForwardExpanding : &RunForward;
     run(plan, part.lines, part.columns, part.channels, x, y, index);
   });

@@ -152,6 +152,94 @@ struct TapStore {
   }
 };
 
+// A call in as few axes as its windows really have, so that short lines become long ones: taps that are in range for no
+// output go, an axis of one element gives its place to the next outer one, and an outer axis that windows do not extend
+// along makes more planes. Tap numbers still count in the caller's window: a tap of axis a is worth tap_step[a], and
+// the first one of all is tap_origin.
+struct SeparableProblem {
+  Geometry geometry;
+  ForwardCall call;  // but for its geometry
+  int64_t scratch_bytes = kScratchBytes;
+  int64_t tap_step[3];
+  int64_t tap_origin = 0;
+
+  [[gnu::cold]] SeparableProblem(const ForwardCall& c, int64_t lanes) : geometry(*c.geometry), call(c) {
+    Axis* const axis = geometry.axis;
+    tap_step[kWidth] = 1;
+    tap_step[kHeight] = axis[kWidth].kernel;
+    tap_step[kDepth] = axis[kHeight].kernel * axis[kWidth].kernel;
+    for (int a = kDepth; a <= kWidth; ++a) Trim(a);
+    for (int i = 0; i < 2; ++i) {
+      if (IsSingle(axis[kHeight])) Replace(kHeight);
+      if (IsSingle(axis[kWidth]) && MayReplaceWidth()) Replace(kWidth);
+    }
+    const bool short_lines = axis[kWidth].input * (geometry.channels_last ? geometry.channels : 1) < 32 * lanes;
+    if (MakePlanesOf(kDepth) && short_lines) MakePlanesOf(kHeight);
+  }
+
+ private:
+  static constexpr Axis kSingle = {1, 1, 1, 1, 1, 0};
+  static bool IsSingle(const Axis& a) {
+    return a.input == 1 && a.output == 1 && a.kernel == 1 && a.pad_before == 0 && !a.adaptive;
+  }
+  template <class Visit>
+  void ForEachStrides(const Visit& visit) {
+    visit(geometry.input);
+    visit(geometry.output);
+    visit(call.taps.strides);
+  }
+
+  void Trim(int a) {
+    Axis& axis = geometry.axis[a];
+    if (axis.adaptive) return;
+    const int64_t first = axis.FirstTap(axis.output - 1), end = axis.TapEnd(0);
+    if (first < end) {
+      axis.kernel = end - first;
+      axis.pad_before -= first * axis.dilation;
+      tap_origin += first * tap_step[a];
+    }
+    if (axis.kernel == 1) axis.dilation = 1;
+    if (axis.output == 1) axis.stride = 1;
+  }
+
+  // Channels-first, columns are next to each other; and the call must be of whole rows of the new kind.
+  bool MayReplaceWidth() {
+    const int64_t rows = geometry.axis[kHeight].output;
+    bool may = call.begin % rows == 0 && call.end % rows == 0;
+    if (!geometry.channels_last) ForEachStrides([&may](Strides& s) { may = may && s.axis[kHeight] == 1; });
+    return may;
+  }
+  // The axes outside of `a` each move one place inwards.
+  void Replace(int a) {
+    if (a == kWidth) {
+      call.begin /= geometry.axis[kHeight].output;
+      call.end /= geometry.axis[kHeight].output;
+    }
+    for (; a > kDepth; --a) {
+      geometry.axis[a] = geometry.axis[a - 1];
+      tap_step[a] = tap_step[a - 1];
+      ForEachStrides([a](Strides& s) { s.axis[a] = s.axis[a - 1]; });
+    }
+    geometry.axis[kDepth] = kSingle;
+  }
+
+  // False if `a`, the outermost axis, remains.
+  bool MakePlanesOf(int a) {
+    Axis& axis = geometry.axis[a];
+    if (IsSingle(axis)) return true;
+    if (axis.kernel != 1 || axis.stride != 1 || axis.pad_before != 0 || axis.input != axis.output) return false;
+    int64_t& planes = geometry.channels_last ? geometry.batch : geometry.channels;
+    const auto step = [this](Strides& s) -> int64_t& { return geometry.channels_last ? s.batch : s.channel; };
+    bool even = true;
+    if (planes > 1) ForEachStrides([&](Strides& s) { even = even && step(s) == axis.input * s.axis[a]; });
+    if (!even) return false;
+    planes *= axis.input;
+    ForEachStrides([&](Strides& s) { step(s) = s.axis[a]; });
+    axis = kSingle;
+    return true;
+  }
+};
+
 // How a call is cut into tiles and passes: everything that does not depend on the lane type but by its size.
 // What runs once per tile is marked cold here and below, which makes compilers spare code: 26 % of all, for 2 % of
 // time.
@@ -162,9 +250,9 @@ class SeparablePlan {
   static constexpr int64_t kMaxShare = 16;   // outputs that share the rows all of them cover
 
   struct Tile {
-    int64_t columns, channels, rows;  // of the output
-    int64_t taps_y, taps_x;           // per pass; taps_x < kernel only with taps_y == 1, taps_y < kernel with rows == 1
-    int64_t planes;                   // side by side; > 1 only with whole lines and windows
+    int64_t columns, channels, rows, depths;  // of the output; depths > 1 only with a ring of planes
+    int64_t taps_y, taps_x;  // per pass; taps_x < kernel only with taps_y == 1, and that with rows == 1
+    int64_t planes;          // side by side; > 1 only with whole lines and windows
   };
 
   // How one tile of columns and one range of taps is reduced. Windows of `window` taps grow in place by a few passes
@@ -177,29 +265,40 @@ class SeparablePlan {
     int64_t segment;             // columns from plane to plane
     int64_t pitch, split_pitch;  // elements from row to row before and after the split
     int64_t out_segment;         // elements of a ring row from plane to plane
-    bool split;
+    int64_t stride;
+    int64_t phases;     // that the last pass reads
+    bool split;         // the stride is not 1
     int64_t grown;      // taps of the windows before the last pass
     int64_t last_taps;  // windows combined by the last pass
     int64_t edge;       // leading outputs whose window begins in the padding
   };
 
-  SeparablePlan(const ForwardCall& call, int64_t lane_bytes, int64_t lanes)
-      : call_(call),
-        geometry_(*call.geometry),
+  // The rows of an axis that the outputs of a block read: row y is in slot y % slots.
+  struct Ring {
+    int64_t slots, pitch;
+    int64_t end;  // rows below this are in the ring already
+    int64_t begin = 0, span = 0, table_pitch = 0;
+    int32_t offset[kMaxRows];  // of the rows from `begin` on
+  };
+
+  SeparablePlan(const SeparableProblem& problem, int64_t lane_bytes, int64_t lanes)
+      : problem_(problem),
+        call_(problem.call),
+        geometry_(problem.geometry),
         depth_(geometry_.axis[kDepth]),
         height_(geometry_.axis[kHeight]),
         width_(geometry_.axis[kWidth]),
-        arrays_(call.taps.base == nullptr ? 1 : 2),
+        tap_step_(problem.tap_step),
+        arrays_(call_.taps.base == nullptr ? 1 : 2),
         n_(lanes),
         inner_(geometry_.channels_last ? geometry_.channels : 1),
-        capacity_(static_cast<int64_t>(kScratchBytes) / lane_bytes) {
+        capacity_(problem.scratch_bytes / lane_bytes) {
     // Planes of all images in one sequence where their distances allow.
     const auto even = [this](const Strides& s) { return s.batch == s.channel * geometry_.channels; };
-    const bool fold = !geometry_.channels_last && even(geometry_.input) && even(geometry_.output) &&
-                      (arrays_ == 1 || even(call.taps.strides));
-    images_of_planes_ = geometry_.channels_last ? 1 : fold ? geometry_.Planes() : geometry_.channels;
+    const bool fold = even(geometry_.input) && even(geometry_.output) && (arrays_ == 1 || even(call_.taps.strides));
+    images_of_planes_ = geometry_.channels_last ? geometry_.batch : fold ? geometry_.Planes() : geometry_.channels;
     dense_rows_ = height_.input == 1 || geometry_.input.axis[kHeight] == width_.input * geometry_.input.axis[kWidth];
-    may_be_empty_ = MayBeEmpty(width_) || MayBeEmpty(height_);
+    may_be_empty_ = MayBeEmpty(width_) || MayBeEmpty(height_) || MayBeEmpty(depth_);
   }
 
   static int64_t FloorDivide(int64_t a, int64_t b) { return b == 1 ? a : a >= 0 ? a / b : -((b - 1 - a) / b); }
@@ -217,6 +316,17 @@ class SeparablePlan {
     return axis.Begin(axis.output - 1) >= axis.input || axis.pad_before > (axis.kernel - 1) * axis.dilation ||
            (axis.pad_before > 0 && axis.dilation > axis.input);
   }
+  // Whether some window has a tap at position y.
+  static bool IsTouched(const Axis& axis, int64_t y) {
+    if (axis.stride == 1) return true;
+    const int64_t at = y - axis.Begin(0);
+    for (int64_t o = std::min(axis.output - 1, FloorDivide(at, axis.stride)); o >= 0; --o) {
+      const int64_t reach = at - o * axis.stride;
+      if (reach > (axis.kernel - 1) * axis.dilation) return false;
+      if (reach % axis.dilation == 0) return true;
+    }
+    return false;
+  }
   static int64_t Span(int64_t outputs, int64_t taps, const Axis& axis) {
     return (outputs - 1) * axis.stride + (taps - 1) * axis.dilation + 1;
   }
@@ -227,6 +337,8 @@ class SeparablePlan {
     return quads + (quads % 256 == 0 ? n_ : 0);
   }
 
+  int64_t PlaneStep(const Strides& s) const { return geometry_.channels_last ? s.batch : s.channel; }
+  int64_t LinesPerPlane() const { return depth_.output * height_.output; }
   // Columns from plane to plane: room for the padding, which neighbours share, and for the outputs.
   int64_t Segment() const {
     const int64_t left = std::max<int64_t>(0, width_.pad_before);
@@ -234,33 +346,83 @@ class SeparablePlan {
     const int64_t needed = std::max({span - left, std::min(left, span) + width_.input, width_.output * width_.stride});
     return CeilDivide(needed, width_.stride) * width_.stride;
   }
-  // Whether strides along the width are split in phases; a single output per line reads neighbours anyway.
-  bool Splits(const Tile& t) const { return width_.stride > 1 && (t.columns > 1 || t.planes > 1); }
+  // From output to output of a line. A single output reads neighbours anyway, and one per plane lies one plane apart.
+  int64_t LineStride(const Tile& t, int64_t columns) const {
+    return columns > 1 ? width_.stride : t.planes > 1 ? Segment() : 1;
+  }
+  // Strides along the width are split in phases.
+  bool Splits(const Tile& t) const { return LineStride(t, t.columns) > 1; }
   int64_t RowElements(const Tile& t) const {
-    const int64_t slack = (Splits(t) ? width_.stride : 0) * t.channels + 8 * n_;
-    const int64_t columns =
-        t.planes == 1 ? Span(t.columns, t.taps_x, width_) : t.planes * Segment() + width_.pad_before + width_.stride;
+    const int64_t stride = LineStride(t, t.columns);
+    const int64_t slack = (stride > 1 ? stride : 0) * t.channels + 8 * n_;
+    const int64_t columns = t.planes == 1 ? Span(t.columns, t.taps_x, width_)
+                                          : t.planes * Segment() + std::max<int64_t>(0, width_.pad_before) + stride;
     return columns * t.channels + slack;
   }
   int64_t OutElements(const Tile& t) const {
-    return t.planes == 1 ? t.columns * t.channels : t.planes * Segment() / width_.stride;
+    const int64_t columns = t.planes == 1 ? t.columns : t.planes * Segment() / LineStride(t, t.columns);
+    return columns * t.channels;
   }
   int64_t RingRows(const Tile& t) const { return std::min(height_.input, Span(t.rows, t.taps_y, height_)); }
+  int64_t RingPlanes(const Tile& t) const { return std::min(depth_.input, Span(t.depths, depth_.kernel, depth_)); }
+  // Elements of a plane of a block of outputs.
+  int64_t BlockElements(const Tile& t) const {
+    const int64_t elements = t.rows * RowPitch(OutElements(t));
+    return deep_ ? RowPitch(elements) : elements;
+  }
   int64_t ScratchLanes(const Tile& t, int64_t group) const {
     const int64_t row_buffers = Splits(t) ? 2 : 1;
     const int64_t pitch = RowPitch(OutElements(t));
-    return arrays_ *
-               (RowElements(t) * group * row_buffers + (RingRows(t) + t.rows) * pitch + 4 * (kMaxShare + 4) * n_) +
+    const int64_t blocks = t.depths + (deep_ ? RingPlanes(t) : 0);
+    return arrays_ * (RowElements(t) * group * row_buffers + RingRows(t) * pitch + blocks * BlockElements(t) +
+                      4 * (kMaxShare + 8) * n_) +
            (arrays_ - 1) * pitch;
   }
   bool Fits(const Tile& t) const {
-    return Span(t.rows, t.taps_y, height_) <= kMaxRows && ScratchLanes(t, 1) <= capacity_;
+    return Span(t.rows, t.taps_y, height_) <= kMaxRows &&
+           (!deep_ || Span(t.depths, depth_.kernel, depth_) <= kMaxRows) && ScratchLanes(t, 1) <= capacity_;
   }
 
   [[gnu::cold]] void ChooseTile() {
+    const int64_t lines = call_.end - call_.begin;
+    // Where windows overlap along the depth, a ring of planes keeps what several of them need.
+    deep_ = depth_.output > 1 && depth_.stride < (depth_.kernel - 1) * depth_.dilation + 1 && lines > height_.output;
+    if (deep_) {
+      tile_ = ShrinkToFit(std::min<int64_t>(depth_.output, 8));
+      // Or small blocks would reduce rows more often than the depth has taps.
+      deep_ = tile_.taps_y == height_.kernel &&
+              Span(tile_.rows, height_.kernel, height_) <= depth_.kernel * tile_.rows * height_.stride;
+    }
+    if (!deep_) tile_ = ShrinkToFit(1);
+    Tile& t = tile_;
+    // Lines of a few vectors: several planes side by side, as long as all of it stays in the first-level cache.
+    const int64_t most = std::min(images_of_planes_, lines / LinesPerPlane());
+    if (most > 1 && t.columns == width_.output && t.channels == inner_ && t.taps_x == width_.kernel &&
+        t.taps_y == height_.kernel && (!geometry_.channels_last || PixelsAreDense())) {
+      Tile more = t;
+      more.planes = std::min(most, 32 * n_ / (Segment() * inner_));
+      while (more.planes > 1 && (!Fits(more) || ScratchLanes(more, 1) > capacity_ / 8 * 5)) {
+        more.planes = more.planes * 3 / 4;
+      }
+      if (more.planes > 1) t = more;
+    }
+    height_ring_.slots = RingRows(t);
+    depth_ring_.slots = RingPlanes(t);
+    depth_ring_.pitch = BlockElements(t);
+    // Short rows go through the width in groups, so that loops are long enough to fill the pipeline.
+    const int64_t row = ScratchLanes(t, 2) - ScratchLanes(t, 1);
+    const int64_t room = (capacity_ - ScratchLanes(t, 0)) / row;
+    group_ = std::max<int64_t>(1, std::min({height_ring_.slots, room, CeilDivide(64 * n_, RowElements(t))}));
+  }
+  bool PixelsAreDense() const {
+    return geometry_.input.axis[kWidth] == inner_ && geometry_.output.axis[kWidth] == inner_ &&
+           (arrays_ == 1 || call_.taps.strides.axis[kWidth] == inner_);
+  }
+
+  [[gnu::cold]] Tile ShrinkToFit(int64_t depths) const {
     const int64_t rows = std::min(height_.output, call_.end - call_.begin);
-    Tile t = {width_.output,  inner_,        std::min(rows, std::max<int64_t>(32, height_.kernel)),
-              height_.kernel, width_.kernel, 1};
+    Tile t = {width_.output, inner_, std::min(rows, std::max<int64_t>(32, height_.kernel)), depths, height_.kernel,
+              width_.kernel, 1};
     // A window whose row alone takes a good part of scratch is reduced in parts.
     while (t.taps_x > 1 && (Span(1, t.taps_x, width_) * std::min(inner_, n_)) * arrays_ > capacity_ / 4) {
       t.taps_x = (t.taps_x + 1) / 2;
@@ -268,7 +430,9 @@ class SeparablePlan {
     }
     const int64_t halo = Span(1, t.taps_x, width_) / width_.stride;
     while (!Fits(t)) {
-      if (t.rows > 16) {
+      if (t.depths > 4) {
+        t.depths = (t.depths + 1) / 2;
+      } else if (t.rows > 16) {
         t.rows = (t.rows + 1) / 2;
       } else if (t.channels > 4 * n_) {
         t.channels = RoundUp(t.channels / 2);
@@ -280,6 +444,8 @@ class SeparablePlan {
         t.channels = RoundUp(t.channels / 2);
       } else if (t.columns * t.channels > 4 * n_ && t.columns > 1) {
         t.columns = (t.columns + 1) / 2;
+      } else if (t.depths > 1) {
+        t.depths = (t.depths + 1) / 2;
       } else if (t.rows > 1) {
         t.rows = (t.rows + 1) / 2;
       } else if (t.columns > 1) {
@@ -287,25 +453,11 @@ class SeparablePlan {
       } else if (t.taps_y > 1) {
         t.taps_y = (t.taps_y + 1) / 2;
       } else {
+        if (deep_) return t;
         t.taps_x = (t.taps_x + 1) / 2;
       }
     }
-    // Lines of a few vectors: several planes side by side, as long as all of it stays in the first-level cache.
-    if (!geometry_.channels_last && depth_.output == 1 && t.columns == width_.output && t.taps_x == width_.kernel &&
-        t.taps_y == height_.kernel && call_.end - call_.begin >= 2 * height_.output) {
-      const int64_t most = std::min(images_of_planes_, (call_.end - call_.begin) / height_.output);
-      for (Tile more = t; more.planes < most && more.planes * Segment() < 32 * n_; t = more) {
-        ++more.planes;
-        if (!Fits(more) || ScratchLanes(more, 1) > capacity_ / 8 * 5) break;
-      }
-    }
-    tile_ = t;
-    // Short rows go through the width in groups, so that loops are long enough to fill the pipeline.
-    group_ = 1;
-    while (group_ < RingRows(t) && group_ * RowElements(t) < 64 * n_ && ScratchLanes(t, group_ + 1) <= capacity_) {
-      ++group_;
-    }
-    ring_rows_ = RingRows(t);
+    return t;
   }
 
   // Windows of `taps` taps from windows of this many, at most 4 at a time; balanced over the passes.
@@ -332,7 +484,7 @@ class SeparablePlan {
     const int64_t taps = p.taps = std::min(tile_.taps_x, width_.kernel - tap);
     const int64_t begin = width_.Begin(ox) + tap * width_.dilation;
     const int64_t span = Span(columns, taps, width_);
-    const int64_t stride = columns == 1 && tile_.planes == 1 ? 1 : width_.stride;
+    const int64_t stride = p.stride = LineStride(tile_, columns);
     const int64_t padded = CeilDivide(span, stride) * stride;
     p.left = std::min(padded, std::max<int64_t>(0, -begin));
     p.first = begin + p.left;
@@ -351,8 +503,9 @@ class SeparablePlan {
     // In vectors loaded and stored per row: all taps at once, or windows grown by passes.
     const int64_t row_vectors = (p.pitch + n_ - 1) / n_;
     const bool scalar_split = stride > 2 && channels == 1;
+    const int64_t phases = std::min(stride, Span(1, taps, width_));  // if all taps are read at once
     int64_t grow_cost = stride == 1 ? 0 : scalar_split ? outputs : 2 * out_vectors_;
-    const int64_t split_cost = stride == 1 ? 0 : scalar_split ? p.pitch : 2 * row_vectors;
+    const int64_t split_cost = stride == 1 ? 0 : scalar_split ? phases * outputs : 2 * row_vectors;
     for (int64_t to = taps; to > 1; to = Shrink(to)) {
       const int64_t from = Shrink(to);
       grow_cost += (to == taps && stride == 1 ? out_vectors_ : row_vectors) * (CeilDivide(to, from) + 1);
@@ -360,33 +513,34 @@ class SeparablePlan {
     const bool direct = (!p.split || taps <= kMaxTaps) && split_cost + out_vectors_ * (taps + 1) <= grow_cost;
     p.grown = direct ? 1 : p.split ? taps : Shrink(taps);
     p.last_taps = direct ? taps : p.split ? 1 : CeilDivide(taps, p.grown);
+    p.phases = direct ? phases : 1;
     const int64_t phase_pitch = PhasePitch();
     for (int64_t t = 0; t < std::min(p.last_taps, kMaxTaps); ++t) {
       const int64_t shift = std::min(t * p.grown, taps - p.grown);
       const int64_t column = shift * width_.dilation;
       const int64_t phase = stride == 1 ? 0 : column % stride;
-      window_tap_[t] = static_cast<int32_t>(shift);
+      window_tap_[t] = static_cast<int32_t>(shift * tap_step_[kWidth]);
       window_offset_[t] = static_cast<int32_t>(phase * phase_pitch + (column - phase) / stride * channels);
     }
     return true;
   }
 
   // Elements from phase to phase of a group of rows, with room for whole vectors where phases are split in one go.
-  int64_t PhasePitch() const { return width_plan_.split_pitch * group_ + (width_.stride <= 4 ? n_ : 0); }
+  int64_t PhasePitch() const { return width_plan_.split_pitch * group_ + (width_plan_.stride <= 4 ? n_ : 0); }
 
   // Where the rows that a block of outputs reads are in the ring. Padding rows stand for the nearest in-range row of
-  // the same window, which changes nothing. Planes that fit the ring as a whole find the table ready.
-  [[gnu::cold]] void PlanHeight(int64_t begin, int64_t span) {
-    if (begin == table_begin_ && span <= table_span_ && table_pitch_ == out_pitch_) return;
-    table_begin_ = begin;
-    table_span_ = span;
-    table_pitch_ = out_pitch_;
-    const int64_t dilation = height_.dilation;
+  // the same window, which changes nothing. Axes that fit the ring as a whole find the table ready.
+  [[gnu::cold]] static void PlanRing(const Axis& axis, int64_t begin, int64_t span, Ring* ring) {
+    if (begin == ring->begin && span <= ring->span && ring->pitch == ring->table_pitch) return;
+    ring->begin = begin;
+    ring->span = span;
+    ring->table_pitch = ring->pitch;
+    const int64_t dilation = axis.dilation;
     for (int64_t v = 0; v < span; ++v) {
       int64_t y = begin + v;
       if (y < 0) y += CeilDivide(-y, dilation) * dilation;
-      if (y >= height_.input) y -= CeilDivide(y - height_.input + 1, dilation) * dilation;
-      row_offset_[v] = static_cast<int32_t>(y < 0 ? 0 : y % ring_rows_ * out_pitch_);
+      if (y >= axis.input) y -= CeilDivide(y - axis.input + 1, dilation) * dilation;
+      ring->offset[v] = static_cast<int32_t>(y < 0 ? 0 : y % ring->slots * ring->pitch);
     }
   }
 
@@ -412,15 +566,17 @@ class SeparablePlan {
   // Whether neighbouring planes follow each other without a gap.
   bool DensePlanes() const {
     const Strides& s = geometry_.input;
-    const int64_t size = height_.input * width_.input;
-    return dense_rows_ && (depth_.input == 1 || s.axis[kDepth] == size) && s.channel == depth_.input * size;
+    const int64_t size = height_.input * width_.input * s.axis[kWidth];
+    return dense_rows_ && (depth_.input == 1 || s.axis[kDepth] == size) && PlaneStep(s) == depth_.input * size;
   }
 
+  const SeparableProblem& problem_;
   const ForwardCall& call_;
   const Geometry& geometry_;
   const Axis& depth_;
   const Axis& height_;
   const Axis& width_;
+  const int64_t* const tap_step_;
   const int64_t arrays_;  // keys, and tap numbers behind them
   const int64_t n_;       // lanes per vector
   const int64_t inner_;   // elements per pixel
@@ -430,15 +586,13 @@ class SeparablePlan {
   bool may_be_empty_;
 
   Tile tile_;
+  bool deep_ = false;  // a ring of planes for the depth
   int64_t group_;      // rows reduced along the width at once
-  int64_t ring_rows_;  // row y of the plane is in slot y % ring_rows_
-  int64_t ring_end_;   // rows below this are in the ring already
   WidthPlan width_plan_ = {};
   int64_t out_vectors_, out_pitch_;  // of a row in the ring and in the sums
-  int64_t table_begin_ = 0, table_span_ = 0, table_pitch_ = 0;
+  Ring height_ring_, depth_ring_;
   int32_t window_offset_[kMaxTaps];  // of the windows that the last pass combines, and their first taps
   int32_t window_tap_[kMaxTaps];
-  int32_t row_offset_[kMaxRows];
 };
 
 template <class Lane, bool kTaps>
@@ -448,25 +602,29 @@ class SeparableRun : SeparablePlan {
   using Unsigned = hwy::MakeUnsigned<Lane>;
 
  public:
-  SeparableRun(const ForwardCall& call, const Codec<Lane>& codec)
-      : SeparablePlan(call, sizeof(Lane), N()), codec_(codec) {}
+  SeparableRun(const SeparableProblem& problem, const Codec<Lane>& codec)
+      : SeparablePlan(problem, sizeof(Lane), N()), codec_(codec) {}
 
   [[gnu::cold]] void Run() {
-    if (GlobalPlanes() || RowPlanes()) return;
+    if (GlobalPlanes() || Transposed() || RowPlanes()) return;
     ChooseTile();
     TakeScratch();
     for (int64_t line = call_.begin; line < call_.end;) {
+      const int64_t left = call_.end - line;
       const int64_t oy = line % height_.output;
       const int64_t outer = line / height_.output;
       const int64_t oz = outer % depth_.output;
       const int64_t plane = outer / depth_.output;
-      const int64_t rows = std::min(height_.output - oy, call_.end - line);
-      int64_t planes = 1;
-      if (tile_.planes > 1 && rows == height_.output) {
-        planes = std::min({tile_.planes, (call_.end - line) / rows, images_of_planes_ - plane % images_of_planes_});
+      const int64_t rows = std::min(height_.output - oy, left);
+      int64_t depths = 1, planes = 1;
+      if (rows == height_.output) {
+        depths = std::min(depth_.output - oz, left / rows);
+        if (depths == depth_.output) {
+          planes = std::min({tile_.planes, left / LinesPerPlane(), images_of_planes_ - plane % images_of_planes_});
+        }
       }
-      Planes(plane, planes, oz, oy, rows);
-      line += rows * planes;
+      Planes(plane, planes, oz, depths, oy, rows);
+      line += rows * depths * planes;
     }
   }
 
@@ -475,6 +633,20 @@ class SeparableRun : SeparablePlan {
   struct Buffer {
     Lane* keys;
     Lane* taps;
+  };
+
+  static Buffer At(Buffer b, int64_t lane) { return {b.keys + lane, b.taps + lane}; }
+
+  // A few outputs of an axis, `vectors` wide; see ReduceAxis.
+  struct Column {
+    Buffer from, to;
+    int64_t to_pitch;  // from output to output
+    int64_t vectors, taps;
+    bool fresh;             // or combined with what is there
+    const int32_t* offset;  // of the rows, in steps of `step` per tap
+    int64_t step;
+    int64_t share, apart;  // outputs, and taps between the beginnings of their windows
+    Lane origin, origin_step;
   };
 
   // Lanes per vector: a constant where vectors have a fixed size, and never a load that a vector store might alias.
@@ -487,12 +659,12 @@ class SeparableRun : SeparablePlan {
       next += lanes * (kTaps ? 2 : 1);
       return Buffer{keys, keys + (kTaps ? lanes : 0)};
     };
-    const int64_t pitch = RowPitch(OutElements(tile_));
     row_ = take(RowElements(tile_) * group_);
     phases_ = row_;
     if (Splits(tile_)) phases_ = take(RowElements(tile_) * group_);
-    ring_ = take(ring_rows_ * pitch + 4 * N());
-    sums_ = take(tile_.rows * pitch + 4 * N());
+    ring_ = take(height_ring_.slots * RowPitch(OutElements(tile_)) + 4 * N());
+    planes_ = take(deep_ ? depth_ring_.slots * depth_ring_.pitch + 4 * N() : 0);
+    sums_ = take(tile_.depths * depth_ring_.pitch + 4 * N());
     shared_ = take(4 * kMaxShare * N());
     first_taps_ = next;
   }
@@ -511,7 +683,8 @@ class SeparableRun : SeparablePlan {
     Fill(first_taps_, out_pitch_, 0);
     for (int64_t plane = 0; plane < p.planes; ++plane) {
       for (int64_t o = 0; o < p.edge; ++o) {
-        const Lane first = static_cast<Lane>(FirstTap(width_, width_.Begin(p.ox + o) + p.tap * width_.dilation));
+        const int64_t begin = width_.Begin(p.ox + o) + p.tap * width_.dilation;
+        const Lane first = static_cast<Lane>(FirstTap(width_, begin) * tap_step_[kWidth]);
         for (int64_t c = 0; c < p.channels; ++c) first_taps_[plane * p.out_segment + o * p.channels + c] = first;
       }
     }
@@ -529,7 +702,8 @@ class SeparableRun : SeparablePlan {
     Fill(to, left, codec_.lowest);
     to += left;
     if (p.channels == s.axis[kWidth]) {
-      codec_.load(x, s.channel, p.planes, count, readable, DensePlanes() ? s.channel : 0, to, p.segment * p.channels);
+      const int64_t step = PlaneStep(s);
+      codec_.load(x, step, p.planes, count, readable, DensePlanes() ? step : 0, to, p.segment * p.channels);
     } else {
       codec_.load(x, s.axis[kWidth], p.count, p.channels, readable, s.axis[kWidth], to, p.channels);
       Fill(to + count, p.segment * p.channels - count, codec_.lowest);
@@ -551,7 +725,7 @@ class SeparableRun : SeparablePlan {
         const int64_t shift = std::min(t, to - from);
         const V other = hn::LoadU(d, keys + j + shift * step);
         if constexpr (kTaps) {
-          V other_tap = hn::Set(d, static_cast<Lane>(shift));
+          V other_tap = hn::Set(d, static_cast<Lane>(shift * tap_step_[kWidth]));
           if (from > 1) other_tap = hn::Add(other_tap, hn::LoadU(d, taps + j + shift * step));
           tap = hn::IfThenElse(hn::Gt(other, key), other_tap, tap);
         }
@@ -571,10 +745,10 @@ class SeparableRun : SeparablePlan {
   // Every stride-th pixel of `count` elements to its phase; only the first phase when windows are already grown.
   HWY_NOINLINE void Split(const Lane* HWY_RESTRICT from, Lane* HWY_RESTRICT to, int64_t count) const {
     const D d;
-    const int64_t stride = width_.stride;
+    const int64_t stride = width_plan_.stride;
     const int64_t channels = width_plan_.channels;
     const int64_t pitch = PhasePitch();
-    const int64_t phases = width_plan_.grown > 1 ? 1 : stride;
+    const int64_t phases = width_plan_.phases;
     const int64_t pixels = count / stride;
     if (channels == 1 && stride == 2) {
       for (int64_t j = 0; j < pixels; j += N()) {
@@ -609,7 +783,7 @@ class SeparableRun : SeparablePlan {
     const int64_t windows = width_plan_.last_taps, n = N();
     const bool edge = width_plan_.edge > 0;
     for (int64_t r = 0; r < rows; ++r) {
-      const V row_tap = hn::Set(d, RowTap(y + r));
+      const V row_tap = hn::Set(d, RingTap(kHeight, y + r));
       for (int64_t v = 0; v < out_vectors_ * n; v += 4 * n) {
         const Lane* HWY_RESTRICT keys = from.keys + r * pitch + v;
         V key0 = hn::LoadU(d, keys);
@@ -631,7 +805,7 @@ class SeparableRun : SeparablePlan {
           const V other2 = hn::LoadU(d, keys + offset + 2 * n);
           const V other3 = hn::LoadU(d, keys + offset + 3 * n);
           if constexpr (kTaps) {
-            const V number = hn::Set(d, static_cast<Lane>(t < kMaxTaps ? window_tap_[t] : t));
+            const V number = hn::Set(d, static_cast<Lane>(t < kMaxTaps ? window_tap_[t] : t * tap_step_[kWidth]));
             V number0 = number, number1 = number, number2 = number, number3 = number;
             if constexpr (kCarried) {
               const Lane* HWY_RESTRICT taps = from.taps + r * pitch + v + offset;
@@ -678,17 +852,23 @@ class SeparableRun : SeparablePlan {
     return hn::BitCast(d, hn::Max(hn::BitCast(du, tap), hn::BitCast(du, hn::LoadU(d, first))));
   }
 
-  // Ring rows carry tap numbers counted from input row 0 in steps of the dilation; see ReduceHeight.
-  Lane RowTap(int64_t y) const {
-    return static_cast<Lane>((height_.dilation == 1 ? y : y / height_.dilation) * width_.kernel);
+  // Rings carry tap numbers counted from position 0 in steps of the dilation; see ReduceAxis.
+  Lane RingTap(int a, int64_t y) const {
+    return static_cast<Lane>(FloorDivide(y, geometry_.axis[a].dilation) * tap_step_[a]);
   }
 
   // Reduces input rows [y, end) of the planes into the ring. `x` is the first element of row 0.
   HWY_NOINLINE void ReduceRows(const char* x, int64_t readable, int64_t y, int64_t end) const {
     const WidthPlan& p = width_plan_;
     while (y < end) {
-      const int64_t slot = y % ring_rows_;
-      const int64_t rows = std::min({end - y, group_, ring_rows_ - slot});
+      if (!IsTouched(height_, y)) {
+        ++y;
+        continue;
+      }
+      const int64_t slot = y % height_ring_.slots;
+      const int64_t most = std::min({end - y, group_, height_ring_.slots - slot});
+      int64_t rows = 1;
+      while (rows < most && IsTouched(height_, y + rows)) ++rows;
       for (int64_t r = 0; r < rows; ++r) LoadRow(x, readable, y + r, row_.keys + r * p.pitch);
       GrowTo(p.grown, rows * p.pitch);
       const Buffer ring = {ring_.keys + slot * out_pitch_, ring_.taps + slot * out_pitch_};
@@ -707,35 +887,34 @@ class SeparableRun : SeparablePlan {
     }
   }
 
-  // --- Height ---------------------------------------------------------------------------------------------------
+  // --- Height and depth -----------------------------------------------------------------------------------------
 
-  // Combines `rows` outputs of the block from the ring into the sums. Outputs whose windows lie on the same rows of
-  // the dilated grid share what all of them cover: with the outputs' windows starting s rows apart, `share` outputs
-  // cost taps + 2 * (share - 1) * s maxima instead of share * taps.
-  [[gnu::cold]] void ReduceHeight(int64_t rows, int64_t taps, int64_t begin, Lane tap_origin, bool fresh) const {
-    const int64_t common = std::gcd(height_.stride, height_.dilation);
-    const int64_t classes = height_.dilation / common;  // every classes-th output is on the same rows
-    const int64_t apart = height_.stride / common;      // their distance in taps
-    const int64_t most = std::min(kMaxShare, (taps - 1) / apart + 1);
-    for (int64_t c = 0; c < std::min(classes, rows); ++c) {
-      for (int64_t o = c; o < rows; o += classes * most) {
-        // Turns row-based tap numbers into those of the first output's window; see RowTap.
-        const Lane origin =
-            static_cast<Lane>(tap_origin - FloorDivide(begin + o * height_.stride, height_.dilation) * width_.kernel);
-        ReduceColumns({row_offset_ + o * height_.stride, height_.dilation, taps,
-                       std::min(most, (rows - o + classes - 1) / classes), apart, o, classes, origin, fresh});
+  // Combines `outputs` outputs of a block from a ring's rows. Outputs whose windows lie on the same rows of the dilated
+  // grid share what all of them cover: with the outputs' windows starting s rows apart, `share` outputs cost
+  // taps + 2 * (share - 1) * s maxima instead of share * taps. The windows begin at `begin`, with tap tap_origin.
+  [[gnu::cold]] void ReduceAxis(int a, const Ring& ring, Column c, int64_t outputs, int64_t begin,
+                                int64_t tap_origin) const {
+    const Axis& axis = geometry_.axis[a];
+    const int64_t common = std::gcd(axis.stride, axis.dilation);
+    const int64_t classes = axis.dilation / common;  // every classes-th output is on the same rows
+    const int64_t apart = axis.stride / common;      // their distance in taps
+    const int64_t most = std::min(kMaxShare, (c.taps - 1) / apart + 1);
+    const Buffer to = c.to;
+    c.step = axis.dilation;
+    c.apart = apart;
+    c.to_pitch *= classes;
+    c.origin_step = static_cast<Lane>(apart * tap_step_[a]);
+    for (int64_t first = 0; first < std::min(classes, outputs); ++first) {
+      for (int64_t o = first; o < outputs; o += classes * most) {
+        c.offset = ring.offset + o * axis.stride;
+        c.share = std::min(most, (outputs - o + classes - 1) / classes);
+        c.to = At(to, o * c.to_pitch / classes);
+        // Turns the ring's tap numbers into those of the first output's window.
+        c.origin = static_cast<Lane>(tap_origin - FloorDivide(begin + o * axis.stride, axis.dilation) * tap_step_[a]);
+        ReduceColumns(c);
       }
     }
   }
-
-  struct Column {
-    const int32_t* offset;  // of the rows, in steps of `step` per tap
-    int64_t step, taps;
-    int64_t share, apart;  // outputs, and taps between the beginnings of their windows
-    int64_t o, classes;    // the first output, and the distance to the next
-    Lane origin;
-    bool fresh;
-  };
 
   // One operand later or earlier in the window than (key, tap), which it replaces accordingly.
   static HWY_INLINE void Later(Buffer other, int64_t at, V& key, V& tap) {
@@ -759,15 +938,15 @@ class SeparableRun : SeparablePlan {
     if constexpr (kTaps) hn::StoreU(tap, D(), to.taps + at);
   }
 
-  // `share` outputs of all columns; see ReduceHeight. Four vectors at a time hide the latency of the chain of maxima
+  // `share` outputs of all columns; see ReduceAxis. Four vectors at a time hide the latency of the chain of maxima
   // and the cost of the loops.
   HWY_NOINLINE void ReduceColumns(const Column& c) const {
     const int64_t n = N();
     const int32_t* HWY_RESTRICT offset = c.offset;
     const int64_t step = c.step, taps = c.taps, share = c.share, apart = c.apart;
     const int64_t core = (share - 1) * apart;
-    for (int64_t v = 0; v < out_vectors_; v += 4) {
-      const Buffer rows = {ring_.keys + v * n, ring_.taps + v * n};
+    for (int64_t v = 0; v < c.vectors; v += 4) {
+      const Buffer rows = At(c.from, v * n);
       V key0, key1, key2, key3, tap0, tap1, tap2, tap3;
       tap0 = tap1 = tap2 = tap3 = hn::Zero(D());
       const auto load = [&](int64_t at) HWY_ATTR {
@@ -789,12 +968,12 @@ class SeparableRun : SeparablePlan {
         Earlier(other, at + 3 * n, key3, tap3);
       };
       const auto emit = [&](int64_t g) HWY_ATTR {
-        const int64_t at = (c.o + g * c.classes) * out_pitch_ + v * n;
-        const V origin = hn::Set(D(), static_cast<Lane>(c.origin - g * apart * width_.kernel));
-        Emit(key0, tap0, at, origin, c.fresh);
-        Emit(key1, tap1, at + n, origin, c.fresh);
-        Emit(key2, tap2, at + 2 * n, origin, c.fresh);
-        Emit(key3, tap3, at + 3 * n, origin, c.fresh);
+        const int64_t at = g * c.to_pitch + v * n;
+        const V origin = hn::Set(D(), static_cast<Lane>(c.origin - g * c.origin_step));
+        Emit(key0, tap0, c.to, at, origin, c.fresh);
+        Emit(key1, tap1, c.to, at + n, origin, c.fresh);
+        Emit(key2, tap2, c.to, at + 2 * n, origin, c.fresh);
+        Emit(key3, tap3, c.to, at + 3 * n, origin, c.fresh);
       };
       // The shared rows, then upwards to the first output's window, keeping each output's part.
       load(offset[core * step]);
@@ -824,34 +1003,35 @@ class SeparableRun : SeparablePlan {
     }
   }
 
-  // One vector of an output row, into the sums.
-  HWY_INLINE void Emit(V key, V tap, int64_t at, V origin, bool fresh) const {
-    const D d;
+  // One vector of an output row.
+  static HWY_INLINE void Emit(V key, V tap, Buffer to, int64_t at, V origin, bool fresh) {
     if constexpr (kTaps) tap = hn::Add(tap, origin);
-    if (!fresh) {
-      const V old = hn::LoadU(d, sums_.keys + at);
-      if constexpr (kTaps) tap = hn::IfThenElse(hn::Gt(key, old), tap, hn::LoadU(d, sums_.taps + at));
-      key = hn::Max(key, old);
-    }
-    hn::StoreU(key, d, sums_.keys + at);
-    if (kTaps) hn::StoreU(tap, d, sums_.taps + at);
+    if (!fresh) Earlier(to, at, key, tap);
+    StorePair(key, tap, to, at);
   }
 
   // --- Planes, tiles, output --------------------------------------------------------------------------------------
 
-  [[gnu::cold]] void Planes(int64_t plane, int64_t planes, int64_t oz, int64_t oy, int64_t rows) {
+  [[gnu::cold]] void Planes(int64_t plane, int64_t planes, int64_t oz, int64_t depths, int64_t oy, int64_t rows) {
     for (int64_t channel = 0; channel < inner_; channel += tile_.channels) {
       const int64_t channels = std::min(tile_.channels, inner_ - channel);
       for (int64_t ox = 0; ox < width_.output; ox += tile_.columns) {
         const int64_t columns = std::min(tile_.columns, width_.output - ox);
-        ring_end_ = 0;
-        for (int64_t o = 0; o < rows; o += tile_.rows) {
-          const int64_t block = std::min(tile_.rows, rows - o);
-          const auto plan_width = [&](int64_t tap) {
-            if (PlanWidth(ox, columns, channel, channels, tap, planes) && kTaps && width_plan_.edge > 0) PlanEdge();
-          };
-          const bool empty = !ReduceBlock(plane, oz, oy + o, block, plan_width);
-          StoreBlock(plane, oz, oy + o, block, empty);
+        const auto plan_width = [&](int64_t tap) {
+          if (PlanWidth(ox, columns, channel, channels, tap, planes) && kTaps && width_plan_.edge > 0) PlanEdge();
+        };
+        // The ring of planes holds one block of rows; without it, the ring of rows serves one plane after the other.
+        const int64_t row_step = deep_ ? tile_.rows : rows, depth_step = deep_ ? depths : 1;
+        for (int64_t o = 0; o < rows; o += row_step) {
+          for (int64_t d = 0; d < depths; d += depth_step) {
+            height_ring_.end = depth_ring_.end = 0;
+            for (int64_t r = o; r < std::min(rows, o + row_step); r += tile_.rows) {
+              const int64_t block = std::min(tile_.rows, rows - r);
+              for (int64_t e = d; e < std::min(depths, d + depth_step); e += tile_.depths) {
+                Block(plane, oz + e, std::min(tile_.depths, depths - e), oy + r, block, plan_width);
+              }
+            }
+          }
         }
       }
     }
@@ -860,48 +1040,83 @@ class SeparableRun : SeparablePlan {
   int64_t Image(int64_t plane) const { return geometry_.channels_last ? plane : plane / geometry_.channels; }
   int64_t Channel(int64_t plane) const { return geometry_.channels_last ? 0 : plane % geometry_.channels; }
 
-  // Reduces all taps of one block of outputs into the sums. False if no tap is in range.
+  // Reduces all taps of one block of outputs and stores it.
   template <class PlanWidthTap>
-  [[gnu::cold]] bool ReduceBlock(int64_t plane, int64_t oz, int64_t oy, int64_t rows, const PlanWidthTap& plan_width) {
-    const Strides& s = geometry_.input;
-    const int64_t n = Image(plane), c = Channel(plane);
-    const int64_t depth_begin = depth_.Begin(oz);
-    const int64_t first_z = FirstTap(depth_, depth_begin);
-    const int64_t end_z = EndTap(depth_, depth_begin, depth_.kernel);
-    const bool one_pass = end_z - first_z == 1 && tile_.taps_y == height_.kernel && tile_.taps_x == width_.kernel;
-    bool fresh = true;
+  [[gnu::cold]] void Block(int64_t plane, int64_t oz, int64_t depths, int64_t oy, int64_t rows,
+                           const PlanWidthTap& plan_width) {
     plan_width(0);
-    for (int64_t tz = first_z; tz < end_z; ++tz) {
-      const int64_t z = depth_begin + tz * depth_.dilation;
-      const char* x =
-          static_cast<const char*>(call_.x) + (n * s.batch + c * s.channel + z * s.axis[kDepth]) * codec_.bytes;
-      const int64_t readable = Readable(n, c, z);
-      for (int64_t ty = 0; ty < height_.kernel; ty += tile_.taps_y) {
-        const int64_t taps = std::min(tile_.taps_y, height_.kernel - ty);
-        const int64_t begin = height_.Begin(oy) + ty * height_.dilation;
-        const int64_t span = Span(rows, taps, height_);
-        const int64_t first = std::max<int64_t>(0, begin);
-        const int64_t end = std::min(height_.input, begin + span);
-        if (first >= end) continue;
-        if (rows == 1 && FirstTap(height_, begin) >= EndTap(height_, begin, taps)) continue;
-        PlanHeight(begin, span);
-        for (int64_t tx = 0; tx < width_.kernel; tx += tile_.taps_x) {
-          plan_width(tx);
-          ReduceRows(x, readable, one_pass ? std::max(first, ring_end_) : first, end);
-          ring_end_ = end;
-          const int64_t tap_origin = tz * height_.kernel * width_.kernel + ty * width_.kernel + tx;
-          ReduceHeight(rows, taps, begin, static_cast<Lane>(tap_origin), fresh);
-          fresh = false;
-        }
+    const int64_t begin = depth_.Begin(oz);
+    const int64_t origin = problem_.tap_origin;
+    bool fresh = true;
+    if (deep_) {
+      const int64_t span = Span(depths, depth_.kernel, depth_);
+      const int64_t end = std::min(depth_.input, begin + span);
+      for (int64_t z = std::max({int64_t{0}, begin, depth_ring_.end}); z < end; ++z) {
+        if (!IsTouched(depth_, z)) continue;
+        height_ring_.end = 0;
+        ReducePlane(plane, z, oy, rows, RingTap(kDepth, z), At(planes_, z % depth_ring_.slots * depth_ring_.pitch),
+                    true, plan_width);
+      }
+      depth_ring_.end = end;
+      fresh = end <= 0 || begin >= depth_.input;
+      PlanRing(depth_, begin, span, &depth_ring_);
+      const int64_t vectors = ((rows - 1) * out_pitch_ + out_vectors_ * N() + N() - 1) / N();
+      ReduceAxis(kDepth, depth_ring_, {planes_, sums_, depth_ring_.pitch, vectors, depth_.kernel, true}, depths, begin,
+                 origin);
+    } else {
+      const int64_t first = FirstTap(depth_, begin), end = EndTap(depth_, begin, depth_.kernel);
+      for (int64_t t = first; t < end; ++t) {
+        if (end - first > 1) height_ring_.end = 0;
+        fresh &= !ReducePlane(plane, begin + t * depth_.dilation, oy, rows, origin + t * tap_step_[kDepth], sums_,
+                              fresh, plan_width);
       }
     }
-    return !fresh;
+    for (int64_t d = 0; d < depths; ++d) {
+      StoreBlock(At(sums_, d * depth_ring_.pitch), plane, oz + d, oy, rows,
+                 fresh || (may_be_empty_ && IsEmpty(depth_, oz + d)));
+    }
+  }
+
+  // Reduces input plane z along width and height. False if no row is in range.
+  template <class PlanWidthTap>
+  [[gnu::cold]] bool ReducePlane(int64_t plane, int64_t z, int64_t oy, int64_t rows, int64_t tap_origin, Buffer to,
+                                 bool fresh, const PlanWidthTap& plan_width) {
+    const Strides& s = geometry_.input;
+    const int64_t n = Image(plane), c = Channel(plane);
+    const char* x =
+        static_cast<const char*>(call_.x) + (n * s.batch + c * s.channel + z * s.axis[kDepth]) * codec_.bytes;
+    const int64_t readable = Readable(n, c, z);
+    const bool one_pass = tile_.taps_y == height_.kernel && tile_.taps_x == width_.kernel;
+    bool any = false;
+    for (int64_t ty = 0; ty < height_.kernel; ty += tile_.taps_y) {
+      const int64_t taps = std::min(tile_.taps_y, height_.kernel - ty);
+      const int64_t begin = height_.Begin(oy) + ty * height_.dilation;
+      const int64_t span = Span(rows, taps, height_);
+      const int64_t first = std::max<int64_t>(0, begin);
+      const int64_t end = std::min(height_.input, begin + span);
+      if (first >= end) continue;
+      if (rows == 1 && FirstTap(height_, begin) >= EndTap(height_, begin, taps)) continue;
+      height_ring_.pitch = out_pitch_;
+      PlanRing(height_, begin, span, &height_ring_);
+      for (int64_t tx = 0; tx < width_.kernel; tx += tile_.taps_x) {
+        plan_width(tx);
+        ReduceRows(x, readable, one_pass ? std::max(first, height_ring_.end) : first, end);
+        height_ring_.end = end;
+        ReduceAxis(kHeight, height_ring_, {ring_, to, out_pitch_, out_vectors_, taps, fresh && !any}, rows, begin,
+                   tap_origin + ty * tap_step_[kHeight] + tx * tap_step_[kWidth]);
+        any = true;
+      }
+    }
+    return any;
   }
 
   using StoreFunction = void (*)(const Lane*, int64_t, int64_t, int64_t, void*, int64_t, int64_t, int64_t);
   StoreFunction TapStoreFunction() const {
     if (call_.taps.bytes == 1) return &StoreRuns<TapStore<Lane, uint8_t>, Lane>;
     if (call_.taps.bytes == 2) return &StoreRuns<TapStore<Lane, uint16_t>, Lane>;
+    if constexpr (sizeof(Lane) == 8) {
+      if (call_.taps.bytes == 8) return &StoreRuns<TapStore<Lane, uint64_t>, Lane>;  // see Transposed
+    }
     return &StoreRuns<TapStore<Lane, uint32_t>, Lane>;
   }
 
@@ -918,15 +1133,15 @@ class SeparableRun : SeparablePlan {
     }
     const int64_t row = p.columns * p.channels;
     const bool dense = row == step;
-    const bool dense_planes = dense && rows * step == s.channel;
+    const bool dense_planes = dense && rows * step == PlaneStep(s);
     for (int64_t plane = 0; plane < p.planes; ++plane) {
       const int64_t writable = dense ? (dense_planes ? p.planes - plane : 1) * rows * row : row;
-      store(from + plane * p.out_segment, out_pitch_, rows, row, to + plane * s.channel * bytes, step, writable,
+      store(from + plane * p.out_segment, out_pitch_, rows, row, to + plane * PlaneStep(s) * bytes, step, writable,
             dense ? row : 0);
     }
   }
 
-  [[gnu::cold]] void StoreBlock(int64_t plane, int64_t oz, int64_t oy, int64_t rows, bool empty) const {
+  [[gnu::cold]] void StoreBlock(Buffer from, int64_t plane, int64_t oz, int64_t oy, int64_t rows, bool empty) const {
     const WidthPlan& p = width_plan_;
     const auto start = [&](const Strides& s) {
       return Image(plane) * s.batch + Channel(plane) * s.channel + oz * s.axis[kDepth] + oy * s.axis[kHeight] +
@@ -935,20 +1150,20 @@ class SeparableRun : SeparablePlan {
     const bool any_empty = empty || may_be_empty_;
     if (any_empty) {
       for (int64_t r = 0; r < rows; ++r) {
-        if (empty || IsEmpty(height_, oy + r)) Fill(sums_.keys + r * out_pitch_, out_vectors_ * N(), codec_.lowest);
+        if (empty || IsEmpty(height_, oy + r)) Fill(from.keys + r * out_pitch_, out_vectors_ * N(), codec_.lowest);
       }
     }
     const Strides& y = geometry_.output;
-    StoreRows(sums_.keys, rows, y, codec_.store, codec_.bytes, static_cast<char*>(call_.y) + start(y) * codec_.bytes);
+    StoreRows(from.keys, rows, y, codec_.store, codec_.bytes, static_cast<char*>(call_.y) + start(y) * codec_.bytes);
     if constexpr (kTaps) {
       const Strides& s = call_.taps.strides;
       const int64_t bytes = call_.taps.bytes;
       char* const to = static_cast<char*>(call_.taps.base) + (start(s) - call_.taps.origin) * bytes;
-      StoreRows(sums_.taps, rows, s, TapStoreFunction(), bytes, to);
+      StoreRows(from.taps, rows, s, TapStoreFunction(), bytes, to);
       if (!any_empty) return;
       for (int64_t r = 0; r < p.planes * rows; ++r) {
         const bool empty_row = empty || IsEmpty(height_, oy + r % rows);
-        char* const line = to + (r / rows * s.channel + r % rows * s.axis[kHeight]) * bytes;
+        char* const line = to + (r / rows * PlaneStep(s) + r % rows * s.axis[kHeight]) * bytes;
         for (int64_t o = 0; o < p.columns; ++o) {
           if (!empty_row && !IsEmpty(width_, p.ox + o)) continue;
           std::memset(line + o * s.axis[kWidth] * bytes, 0xFF, static_cast<size_t>(p.channels * bytes));
@@ -967,12 +1182,13 @@ class SeparableRun : SeparablePlan {
     for (int i = kWidth; i >= kDepth; --i) {
       const Axis& a = geometry_.axis[i];
       if (a.output != 1 || a.kernel != a.input || a.dilation != 1 || a.pad_before != 0) return false;
-      if (a.input > 1 && geometry_.input.axis[i] != size) return false;
+      if (a.input > 1 && (geometry_.input.axis[i] != size || (kTaps && tap_step_[i] != size))) return false;
       size *= a.input;
     }
     const D d;
     const int64_t n = N(), pitch = RoundUp(size);
     const int64_t most = (capacity_ - 8 * n) / (arrays_ * (pitch + n)) / n * n;
+    if (kTaps && problem_.tap_origin != 0) return false;
     if (most == 0 || (n & (n - 1)) != 0) return false;
     Lane* const keys = static_cast<Lane*>(call_.scratch);
     Lane* const best = keys + most * pitch + n;
@@ -1016,6 +1232,120 @@ class SeparableRun : SeparablePlan {
     return true;
   }
 
+  // --- Small images -----------------------------------------------------------------------------------------------
+
+  // Images of few elements become the innermost axis: a group of them is transposed, pooled as the channels of one
+  // image, and transposed back. False if the call is something else.
+  [[gnu::cold]] HWY_NOINLINE bool Transposed() const {
+    const int64_t n = N();
+    const Axis *const w = &width_, *const h = &height_, *const z = &depth_;
+    const int64_t in = inner_ * w->input * h->input * z->input, out = inner_ * w->output * h->output * z->output;
+    const int64_t images = (call_.end - call_.begin) / LinesPerPlane();
+    if (images < n || may_be_empty_ || inner_ * w->input > TransposedLine()) return false;
+    if (call_.begin % LinesPerPlane() != 0 || call_.end % LinesPerPlane() != 0) return false;
+    const auto dense = [this](const Strides& s, int64_t columns, int64_t rows, int64_t planes) {
+      return (columns == 1 || s.axis[kWidth] == inner_) && (rows == 1 || s.axis[kHeight] == inner_ * columns) &&
+             (planes == 1 || s.axis[kDepth] == inner_ * columns * rows);
+    };
+    if (!dense(geometry_.input, w->input, h->input, z->input)) return false;
+    if (!dense(geometry_.output, w->output, h->output, z->output)) return false;
+    if (kTaps && !dense(call_.taps.strides, w->output, h->output, z->output)) return false;
+    int in_rounds = 0, out_rounds = 0;
+    while ((int64_t{1} << in_rounds) < in) ++in_rounds;
+    while ((int64_t{1} << out_rounds) < out) ++out_rounds;
+    const int64_t in_pitch = int64_t{1} << in_rounds, out_pitch = int64_t{1} << out_rounds;
+    const int64_t each = in_pitch + arrays_ * out_pitch, vectors = capacity_ / n;
+    if (each > vectors / 2 || std::max(in_pitch, out_pitch) > vectors / 3) return false;
+    const int64_t group = std::max<int64_t>(1, std::min(vectors / 3 / each, CeilDivide(images, n))) * n;
+
+    Lane* const x = static_cast<Lane*>(call_.scratch);
+    Lane* const y = x + group * in_pitch;
+    Lane* const taps = y + group * out_pitch;
+    Lane* const rest = taps + (kTaps ? group * out_pitch : 0);
+
+    SeparableProblem problem = problem_;
+    problem.scratch_bytes = (capacity_ - (rest - x)) * static_cast<int64_t>(sizeof(Lane));
+    Geometry& g = problem.geometry;
+    g.channels_last = true;
+    g.batch = 1;
+    g.channels = inner_ * group;
+    const auto strides = [&g](int64_t columns, int64_t rows) {
+      const int64_t row = columns * g.channels;
+      return Strides{0, 1, {rows * row, row, g.channels}};
+    };
+    g.input = strides(w->input, h->input);
+    g.output = strides(w->output, h->output);
+    problem.call.x = x;
+    problem.call.y = y;
+    problem.call.taps = {kTaps ? taps : nullptr, sizeof(Lane), g.output, 0};
+    problem.call.begin = 0;
+    problem.call.end = LinesPerPlane();
+    problem.call.scratch = rest;
+    Codec<Lane> keys = ElementCodec<Lane, Lane>::Make();
+    keys.lowest = codec_.lowest;
+
+    const auto run = [](int64_t step, int64_t pitch, int64_t size) { return step == size && pitch == size; };
+    for (int64_t plane = call_.begin / LinesPerPlane(), end = plane + images; plane < end;) {
+      const int64_t count = std::min({group, end - plane, images_of_planes_ - plane % images_of_planes_});
+      const auto start = [&](const Strides& s) { return Image(plane) * s.batch + Channel(plane) * s.channel; };
+      const Strides& s = geometry_.input;
+      const int64_t step = PlaneStep(s);
+      Lane* const loaded = in_rounds % 2 == 0 ? x : rest;
+      const char* const from = static_cast<const char*>(call_.x) + start(s) * codec_.bytes;
+      if (run(step, in_pitch, in)) {
+        codec_.load(from, 0, 1, count * in, count * in, 0, loaded, 0);
+      } else {
+        codec_.load(from, step, count, in, step == in ? count * in : in, step == in ? in : 0, loaded, in_pitch);
+      }
+      for (int r = 0; r < in_rounds; ++r) {
+        const bool even = (in_rounds - r) % 2 == 0;
+        Deinterleave(even ? x : rest, group * in_pitch, even ? rest : x);
+      }
+      SeparableRun(problem, keys).Run();
+      const auto store = [&](Lane* result, const Strides& o, StoreFunction function, int64_t bytes, char* to) {
+        for (int r = 0; r < out_rounds; ++r) {
+          Interleave(r % 2 == 0 ? result : rest, group * out_pitch, r % 2 == 0 ? rest : result);
+        }
+        if (out_rounds % 2 != 0) result = rest;
+        to += start(o) * bytes;
+        const int64_t distance = PlaneStep(o);
+        if (run(distance, out_pitch, out)) {
+          function(result, 0, 1, count * out, to, 0, count * out, 0);
+        } else {
+          const bool flat = distance == out;
+          function(result, out_pitch, count, out, to, distance, flat ? count * out : out, flat ? out : 0);
+        }
+      };
+      store(y, geometry_.output, codec_.store, codec_.bytes, static_cast<char*>(call_.y));
+      if constexpr (kTaps) {
+        const int64_t bytes = call_.taps.bytes;
+        store(taps, call_.taps.strides, TapStoreFunction(), bytes,
+              static_cast<char*>(call_.taps.base) - call_.taps.origin * bytes);
+      }
+      plane += count;
+    }
+    return true;
+  }
+  // Elements of a line up to which the above is faster than planes side by side.
+  static int64_t TransposedLine() { return N() / 2; }
+
+  // Even elements to the first half, odd ones to the second: one of log2(columns) rounds that transpose.
+  static HWY_NOINLINE void Deinterleave(const Lane* HWY_RESTRICT from, int64_t count, Lane* HWY_RESTRICT to) {
+    const D d;
+    for (int64_t j = 0; j < count / 2; j += N()) {
+      V even, odd;
+      hn::LoadInterleaved2(d, from + 2 * j, even, odd);
+      hn::StoreU(even, d, to + j);
+      hn::StoreU(odd, d, to + count / 2 + j);
+    }
+  }
+  static HWY_NOINLINE void Interleave(const Lane* HWY_RESTRICT from, int64_t count, Lane* HWY_RESTRICT to) {
+    const D d;
+    for (int64_t j = 0; j < count / 2; j += N()) {
+      hn::StoreInterleaved2(hn::LoadU(d, from + j), hn::LoadU(d, from + count / 2 + j), d, to + 2 * j);
+    }
+  }
+
   // --- Planes whose rows fit a vector -----------------------------------------------------------------------------
 
   // Dense channels-first planes with a row per vector: windows grow to the right and then to the left of each lane by
@@ -1026,6 +1356,7 @@ class SeparableRun : SeparablePlan {
     const int64_t n = N();
     const int64_t in_plane = height_.input * width_.input, out_plane = height_.output * width_.output;
     const int64_t left = width_.pad_before / width_.dilation, last = width_.kernel - 1;
+    if (width_.pad_before < 0) return false;
     if (geometry_.channels_last || may_be_empty_ || width_.input > n || width_.output > n) return false;
     if (depth_.input != 1 || depth_.output != 1 || depth_.kernel != 1 || depth_.pad_before != 0) return false;
     if (width_.pad_before % width_.dilation != 0 || left > last || height_.kernel > kMaxShare) return false;
@@ -1061,8 +1392,8 @@ class SeparableRun : SeparablePlan {
     for (int64_t i = 0; i < n; ++i) {
       const int64_t begin = std::min(i * width_.stride, width_.input - 1);
       stride_table[i] = static_cast<Lane>(begin);
-      columns[i] = static_cast<Lane>(i / width_.dilation);
-      origins[i] = static_cast<Lane>(left - begin / width_.dilation);
+      columns[i] = static_cast<Lane>(i / width_.dilation * tap_step_[kWidth]);
+      origins[i] = static_cast<Lane>((left - begin / width_.dilation) * tap_step_[kWidth] + problem_.tap_origin);
     }
     Lane* const keys = origins + n;
     Lane* const best = keys + most * height_.input * n;
@@ -1132,14 +1463,14 @@ class SeparableRun : SeparablePlan {
   HWY_NOINLINE void ReducePlanes(int64_t planes, const Lane* keys, Lane* best, int64_t taps_at) const {
     const D d;
     const int64_t n = N(), step = height_.dilation * n;
-    const V next = hn::Set(d, static_cast<Lane>(width_.kernel));
+    const V next = hn::Set(d, static_cast<Lane>(tap_step_[kHeight]));
     for (int64_t o = 0; o < height_.output; ++o) {
       const int64_t begin = height_.Begin(o);
       const int64_t first = FirstTap(height_, begin);
       const int64_t taps = EndTap(height_, begin, height_.kernel) - first;
       const Lane* HWY_RESTRICT from = keys + (begin + first * height_.dilation) * n;
       Lane* HWY_RESTRICT to = best + o * n;
-      const V first_number = hn::Set(d, static_cast<Lane>(first * width_.kernel));
+      const V first_number = hn::Set(d, static_cast<Lane>(first * tap_step_[kHeight]));
       for (int64_t p = 0; p < planes; ++p, from += height_.input * n, to += height_.output * n) {
         V key = hn::LoadU(d, from);
         V number = first_number;
@@ -1165,13 +1496,14 @@ class SeparableRun : SeparablePlan {
   }
 
   const Codec<Lane> codec_;
-  Buffer row_, phases_, ring_, sums_, shared_;
+  Buffer row_, phases_, ring_, planes_, sums_, shared_;
   Lane* first_taps_;
 };
 
 template <class Lane, bool kTaps>
 HWY_NOINLINE void RunSeparable(const ForwardCall& call, const Codec<Lane>& codec) {
-  SeparableRun<Lane, kTaps>(call, codec).Run();
+  const SeparableProblem problem(call, static_cast<int64_t>(hn::Lanes(hn::ScalableTag<Lane>())));
+  SeparableRun<Lane, kTaps>(problem, codec).Run();
 }
 
 // Pools lines [begin, end) of any geometry. The tap numbers must fit call.taps.bytes.
