@@ -10,9 +10,9 @@ build=$root/build
 build_packages=(g++ meson ninja-build pkgconf libc6-dev libhwy-dev libtbb-dev libcli11-dev libcairo2-dev
                 libturbojpeg0-dev fonts-dejavu-core)
 
-# The options of build/, the same in every script so that they can alternate without building anything twice. The engines
-# have a tree of their own.
-build_options=(-Dwerror=true -Dbench=disabled -Donnxruntime=disabled)
+# The options of build/, the same in every script so that they can alternate without building anything twice. The engines'
+# headers take longer to compile than all of peakpool.
+build_options=(-Dwerror=true -Dbench=disabled -Dtorch=disabled -Donnxruntime=disabled)
 
 die() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
