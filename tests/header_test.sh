@@ -20,21 +20,19 @@ check() {  # HEADER FLAGS...
 }
 for path in "$include"/peakpool/*.h "$include"/peakpool/*.hpp; do
   header=peakpool/${path##*/}
-  for compiler in "$@"; do
-    case $header in
-      peakpool/tbb.hpp)
-        # Needs oneTBB, whose own headers do not promise to live without exceptions.
-        echo '#include <tbb/task_arena.h>' | "$compiler" -x c++ -std=c++17 -fsyntax-only - 2>/dev/null || {
-          echo "skipped: $header, no oneTBB"
-          continue
-        }
-        check "$header" "$compiler" -x c++ -std=c++17 ;;
-      *.hpp) check "$header" "$compiler" -x c++ -std=c++17 -fno-exceptions -fno-rtti ;;
-      *)
-        check "$header" "$compiler" -x c -std=c99
-        check "$header" "$compiler" -x c++ -std=c++17 -fno-exceptions -fno-rtti ;;
-    esac
-  done
+  case $header in
+    peakpool/tbb.hpp)
+      # Needs oneTBB, whose own headers do not promise to live without exceptions.
+      echo '#include <tbb/task_arena.h>' | "$@" -x c++ -std=c++17 -fsyntax-only - 2>/dev/null || {
+        echo "skipped: $header, no oneTBB"
+        continue
+      }
+      check "$header" "$@" -x c++ -std=c++17 ;;
+    *.hpp) check "$header" "$@" -x c++ -std=c++17 -fno-exceptions -fno-rtti ;;
+    *)
+      check "$header" "$@" -x c -std=c99
+      check "$header" "$@" -x c++ -std=c++17 -fno-exceptions -fno-rtti ;;
+  esac
 done
 echo "$checked passed, $failed failed"
 [ "$checked" -gt 0 ] && [ "$failed" -eq 0 ]
