@@ -26,12 +26,12 @@ struct Table {
 const Table kTables[] = {PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_TABLE)};
 #undef PEAKPOOL_TABLE
 
-// The types with window kernels of their own; the others take the separable one.
+// The types with window kernels of their own, for channels-last at least; the others take the separable one.
 std::vector<Table> TablesWithWindows() {
   std::vector<Table> tables;
   for (const Table& table : kTables) {
     const Kernels* kernels = table.kernels(hwy::SupportedTargets());
-    if (kernels != nullptr && kernels->window_channels_first != nullptr) tables.push_back(table);
+    if (kernels != nullptr && kernels->window_channels_last != nullptr) tables.push_back(table);
   }
   return tables;
 }

@@ -21,6 +21,9 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Whether window kernels for other types than f32 are worth their size: not on machines of 2012.
+constexpr bool kHasAllWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_SSE4;
+
 // Lanes where a or b is NaN; one compare on x86 where Highway needs two.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE hn::Mask<D> EitherNan(D, V a, V b) {

@@ -16,11 +16,13 @@ HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
 
-// Whether there are window kernels for lanes of this kind; window.cc then has them.
+// Whether there are window kernels for lanes of this kind; window.cc then has them, and else something trivial.
 template <class L>
 constexpr bool kHasWindowChannelsFirst = std::is_same<L, NativeLanes<float>>::value;
 template <class L>
-constexpr bool kHasWindowChannelsLast = std::is_same<L, NativeLanes<float>>::value;
+constexpr bool kHasWindowChannelsLast = std::is_same<L, NativeLanes<float>>::value ||
+                                        (kHasAllWindowKernels && sizeof(typename L::Lane) < 4) ||
+                                        (kHasAllWindowKernels && std::is_same<L, NativeLanes<double>>::value);
 
 // `separable` takes what these do not: blocks with a NaN, where lanes track it, and lines too short for vectors.
 template <class L>

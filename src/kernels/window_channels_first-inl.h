@@ -1093,12 +1093,16 @@ void WindowOf(const ForwardCall& call, ForwardKernel separable) {
 
 template <class L>
 void WindowChannelsFirst(const ForwardCall& call, L, ForwardKernel separable) {
-  if (call.begin >= call.end) return;
-  const Axis& width = call.geometry->axis[kWidth];
-  if (width.kernel == 3) {
-    width.stride == 2 ? WindowOf<L, 3, 2>(call, separable) : WindowOf<L, 3, 1>(call, separable);
+  if constexpr (kHasWindowChannelsFirst<L>) {
+    if (call.begin >= call.end) return;
+    const Axis& width = call.geometry->axis[kWidth];
+    if (width.kernel == 3) {
+      width.stride == 2 ? WindowOf<L, 3, 2>(call, separable) : WindowOf<L, 3, 1>(call, separable);
+    } else {
+      width.stride == 2 ? WindowOf<L, 2, 2>(call, separable) : WindowOf<L, 2, 1>(call, separable);
+    }
   } else {
-    width.stride == 2 ? WindowOf<L, 2, 2>(call, separable) : WindowOf<L, 2, 1>(call, separable);
+    separable(call);
   }
 }
 

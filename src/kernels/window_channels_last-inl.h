@@ -35,9 +35,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 namespace channels_last {
 
 // A run of `lines` output lines within one plane, starting at (batch, od, oh).
-template <class T>
+template <class L, class T = typename L::Element>
 struct Block {
   const Geometry& geometry;
+  L lanes;
   const T* x;     // of the batch
   T* y;           // of the batch and depth
   uint8_t* taps;  // of the batch and depth; null: values only
@@ -78,20 +79,20 @@ struct Rows {
 
 // One output pixel from its in-range taps, any window. Returns whether a NaN was seen.
 template <class L, bool kIndices, class D, class T = typename L::Element>
-HWY_INLINE bool PoolPixel(D d, const Rows<T>& rows, int64_t first, int64_t pitch, int column, int columns,
-                          int64_t channels, T* HWY_RESTRICT y, int tap_bytes, uint8_t* HWY_RESTRICT taps) {
+HWY_INLINE bool PoolPixel(D d, const L lanes, const Rows<T>& rows, int64_t first, int64_t pitch, int column,
+                          int columns, int64_t channels, T* HWY_RESTRICT y, int tap_bytes, uint8_t* HWY_RESTRICT taps) {
   const hn::RebindToSigned<D> di;
   using TI = hn::TFromD<decltype(di)>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   auto nan = NoLanes(d);
-  for (int64_t c = 0; c < channels; c += lanes) {
-    c = HWY_MIN(c, channels - lanes);  // max is idempotent: redo instead of a masked tail
-    auto best = L::Load(d, rows.row[0] + first + c);
+  for (int64_t c = 0; c < channels; c += n) {
+    c = HWY_MIN(c, channels - n);  // max is idempotent: redo instead of a masked tail
+    auto best = lanes.Load(d, rows.row[0] + first + c);
     auto index = hn::Set(di, static_cast<TI>(rows.name[0] + column));
     for (int r = 0; r < rows.count; ++r) {
       const T* HWY_RESTRICT tap = rows.row[r] + first + c;
       for (int k = 0; k < columns; ++k, tap += pitch) {
-        const auto v = L::Load(d, tap);
+        const auto v = lanes.Load(d, tap);
         if constexpr (L::kTracksNan) nan = hn::Or(nan, EitherNan(d, v, v));
         if constexpr (kIndices) {
           const auto greater = hn::Gt(v, best);
@@ -103,7 +104,7 @@ HWY_INLINE bool PoolPixel(D d, const Rows<T>& rows, int64_t first, int64_t pitch
         }
       }
     }
-    L::Store(d, best, y + c);
+    lanes.Store(d, best, y + c);
     if constexpr (kIndices) StoreTaps(di, index, tap_bytes, taps + c * tap_bytes);
   }
   return L::kTracksNan && !hn::AllFalse(d, nan);
@@ -111,7 +112,7 @@ HWY_INLINE bool PoolPixel(D d, const Rows<T>& rows, int64_t first, int64_t pitch
 
 // Any window: output line `line` of the block.
 template <class L, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolLine(const Block<T>& block, int64_t line) {
+HWY_NOINLINE bool PoolLine(const Block<L>& block, int64_t line) {
   const Geometry& g = block.geometry;
   const Axis& depth = g.axis[kDepth];
   const Axis& height = g.axis[kHeight];
@@ -135,7 +136,7 @@ HWY_NOINLINE bool PoolLine(const Block<T>& block, int64_t line) {
   T* y = block.y + (block.oh + line) * g.output.axis[kHeight];
   uint8_t* taps =
       !kIndices ? nullptr : block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] * block.tap_bytes;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const bool dense = g.input.axis[kWidth] == channels && g.output.axis[kWidth] == channels &&
                      (!kIndices || block.tap_strides.axis[kWidth] == channels);
   bool nan = false;
@@ -150,17 +151,20 @@ HWY_NOINLINE bool PoolLine(const Block<T>& block, int64_t line) {
       // With stride 1, neighbouring whole windows differ by one pixel throughout: one long run whatever the channels.
       pixels = HWY_MIN(width.output - ow, width.input - (end - 1) * width.dilation - left);
       run = pixels * channels;
-    } else if (dense && channels < lanes) {
+    } else if (dense && channels < n) {
       // Few channels: a whole vector spills into the next pixels of y, which overwrite it.
       const int64_t readable = width.input * channels - first - (end - begin - 1) * pitch;
-      if (HWY_MIN(readable, (width.output - ow) * channels) >= lanes) run = lanes;
+      if (HWY_MIN(readable, (width.output - ow) * channels) >= n) run = n;
     }
-    if (run >= lanes) {
-      nan |= PoolPixel<L, kIndices>(d, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes, taps);
+    if (run >= n) {
+      nan |=
+          PoolPixel<L, kIndices>(d, block.lanes, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes, taps);
     } else if (run >= static_cast<int64_t>(hn::Lanes(d128))) {
-      nan |= PoolPixel<L, kIndices>(d128, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes, taps);
+      nan |= PoolPixel<L, kIndices>(d128, block.lanes, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes,
+                                    taps);
     } else {
-      nan |= PoolPixel<L, kIndices>(d1, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes, taps);
+      nan |= PoolPixel<L, kIndices>(d1, block.lanes, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes,
+                                    taps);
     }
     ow += pixels;
     y += pixels * g.output.axis[kWidth];
@@ -237,12 +241,12 @@ struct Span {
 
 // Whether any of `count` consecutive elements is NaN; needs count >= lanes.
 template <class L, class T = typename L::Element>
-HWY_NOINLINE bool HasNan(const T* HWY_RESTRICT p, int64_t count) {
+HWY_NOINLINE bool HasNan(const L lanes, const T* HWY_RESTRICT p, int64_t count) {
   const hn::ScalableTag<typename L::Lane> d;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   auto nan = NoLanes(d);
-  for (int64_t c = 0; c < count; c += lanes) {
-    const auto v = L::Load(d, p + HWY_MIN(c, count - lanes));
+  for (int64_t c = 0; c < count; c += n) {
+    const auto v = lanes.Load(d, p + HWY_MIN(c, count - n));
     nan = hn::Or(nan, EitherNan(d, v, v));
   }
   return !hn::AllFalse(d, nan);
@@ -250,12 +254,13 @@ HWY_NOINLINE bool HasNan(const T* HWY_RESTRICT p, int64_t count) {
 
 // 2x2 windows with stride 2 share nothing: output line by output line, pixel by pixel, channels innermost.
 template <class L, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolDisjoint(const Block<T>& block, int64_t line) {
+HWY_NOINLINE bool PoolDisjoint(const Block<L>& block, int64_t line) {
   const Geometry& g = block.geometry;
+  const L lanes = block.lanes;
   const hn::ScalableTag<typename L::Lane> d;
   const hn::RebindToSigned<decltype(d)> di;
   using TI = hn::TFromD<decltype(di)>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t channels = g.channels;
   const Span rows(g.axis[kHeight], block.oh + line, g.input.axis[kHeight]);
   const T* x = block.x + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
@@ -268,9 +273,10 @@ HWY_NOINLINE bool PoolDisjoint(const Block<T>& block, int64_t line) {
     const T* HWY_RESTRICT p1 = x + rows.offset[0] + cols.offset[1];
     const T* HWY_RESTRICT p2 = x + rows.offset[1] + cols.offset[0];
     const T* HWY_RESTRICT p3 = x + rows.offset[1] + cols.offset[1];
-    for (int64_t c = 0; c < channels; c += lanes) {
-      c = HWY_MIN(c, channels - lanes);
-      const auto x0 = L::Load(d, p0 + c), x1 = L::Load(d, p1 + c), x2 = L::Load(d, p2 + c), x3 = L::Load(d, p3 + c);
+    for (int64_t c = 0; c < channels; c += n) {
+      c = HWY_MIN(c, channels - n);
+      const auto x0 = lanes.Load(d, p0 + c), x1 = lanes.Load(d, p1 + c), x2 = lanes.Load(d, p2 + c),
+                 x3 = lanes.Load(d, p3 + c);
       if constexpr (L::kTracksNan) nan = hn::Or(nan, hn::Or(EitherNan(d, x0, x1), EitherNan(d, x2, x3)));
       auto v = x0;
       if constexpr (kIndices) {
@@ -286,7 +292,7 @@ HWY_NOINLINE bool PoolDisjoint(const Block<T>& block, int64_t line) {
       } else {
         v = hn::Max(hn::Max(x0, x1), hn::Max(x2, x3));
       }
-      L::Store(d, v, y + c);
+      lanes.Store(d, v, y + c);
     }
     y += g.output.axis[kWidth];
     if constexpr (kIndices) taps += block.tap_strides.axis[kWidth];
@@ -297,14 +303,15 @@ HWY_NOINLINE bool PoolDisjoint(const Block<T>& block, int64_t line) {
 // Output lines `line` and `line` + 1 of the block in tiles of 2x2 pixels, channels innermost. Indices are taken
 // horizontally first: then the earlier row wins ties without comparing places.
 template <class L, int kKernel, int kStride, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolLinePair(const Block<T>& block, int64_t line) {
+HWY_NOINLINE bool PoolLinePair(const Block<L>& block, int64_t line) {
   constexpr int kSpan = kKernel + kStride;
   const Geometry& g = block.geometry;
+  const L lanes = block.lanes;
   const hn::ScalableTag<typename L::Lane> d;
   const hn::RebindToSigned<decltype(d)> di;
   using TI = hn::TFromD<decltype(di)>;
   using V = hn::Vec<decltype(d)>;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t channels = g.channels;
   const Span rows(g.axis[kHeight], block.oh + line, g.input.axis[kHeight]);
   const T* x = block.x + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
@@ -325,7 +332,8 @@ HWY_NOINLINE bool PoolLinePair(const Block<T>& block, int64_t line) {
   if constexpr (L::kTracksNan) {
     const Span cols(g.axis[kWidth], 0, g.input.axis[kWidth]);
     for (int r = kKernel - kStride; r < kSpan; ++r) {
-      for (int k = 0; k < kKernel - kStride; ++k) seen |= HasNan<L>(x + rows.offset[r] + cols.offset[k], channels);
+      for (int k = 0; k < kKernel - kStride; ++k)
+        seen |= HasNan(block.lanes, x + rows.offset[r] + cols.offset[k], channels);
     }
   }
 
@@ -334,17 +342,17 @@ HWY_NOINLINE bool PoolLinePair(const Block<T>& block, int64_t line) {
     const Span cols(g.axis[kWidth], ow, g.input.axis[kWidth]);
     const int64_t o0 = ow * g.output.axis[kWidth], o1 = o0 + g.output.axis[kWidth];
     const int64_t p0 = ow * block.tap_strides.axis[kWidth], p1 = p0 + block.tap_strides.axis[kWidth];
-    for (int64_t c = 0; c < channels; c += lanes) {
-      c = HWY_MIN(c, channels - lanes);
+    for (int64_t c = 0; c < channels; c += n) {
+      c = HWY_MIN(c, channels - n);
       const int64_t c0 = cols.offset[0] + c, c1 = cols.offset[1] + c, c2 = cols.offset[2] + c, c3 = cols.offset[3] + c,
                     c4 = cols.offset[4] + c;
       const auto load_row = [&](auto is_new, const T* HWY_RESTRICT row, V& x0, V& x1, V& x2, V& x3, V& x4) HWY_ATTR {
         constexpr bool kNew = decltype(is_new)::value;
-        x0 = L::Load(d, row + c0);
-        x1 = L::Load(d, row + c1);
-        x2 = L::Load(d, row + c2);
-        x3 = kSpan > 3 ? L::Load(d, row + c3) : x2;
-        x4 = kSpan > 4 ? L::Load(d, row + c4) : x2;
+        x0 = lanes.Load(d, row + c0);
+        x1 = lanes.Load(d, row + c1);
+        x2 = lanes.Load(d, row + c2);
+        x3 = kSpan > 3 ? lanes.Load(d, row + c3) : x2;
+        x4 = kSpan > 4 ? lanes.Load(d, row + c4) : x2;
         // The other rows and columns are new to no tile but the first.
         if constexpr (L::kTracksNan && kNew) {
           if constexpr (kSpan == 5) {
@@ -406,10 +414,10 @@ HWY_NOINLINE bool PoolLinePair(const Block<T>& block, int64_t line) {
         StoreBytes(di, t10, t1 + p0 + c);
         StoreBytes(di, t11, t1 + p1 + c);
       }
-      L::Store(d, a00, y0 + o0 + c);
-      L::Store(d, a01, y0 + o1 + c);
-      L::Store(d, a10, y1 + o0 + c);
-      L::Store(d, a11, y1 + o1 + c);
+      lanes.Store(d, a00, y0 + o0 + c);
+      lanes.Store(d, a01, y0 + o1 + c);
+      lanes.Store(d, a10, y1 + o0 + c);
+      lanes.Store(d, a11, y1 + o1 + c);
     }
   }
   return L::kTracksNan && (seen || !hn::AllFalse(d, nan));
@@ -417,12 +425,12 @@ HWY_NOINLINE bool PoolLinePair(const Block<T>& block, int64_t line) {
 
 // The maxima of one column of taps for two output lines, from rows pointing into it.
 template <class L, int kKernel, int kStride, class D, class V = hn::Vec<D>, class T = typename L::Element>
-HWY_INLINE void MaxColumn(D d, const T* HWY_RESTRICT r0, const T* HWY_RESTRICT r1, const T* HWY_RESTRICT r2,
-                          const T* HWY_RESTRICT r3, const T* HWY_RESTRICT r4, int64_t at, V& top, V& bottom, V& seen0,
-                          V& seen1) {
+HWY_INLINE void MaxColumn(D d, const L lanes, const T* HWY_RESTRICT r0, const T* HWY_RESTRICT r1,
+                          const T* HWY_RESTRICT r2, const T* HWY_RESTRICT r3, const T* HWY_RESTRICT r4, int64_t at,
+                          V& top, V& bottom, V& seen0, V& seen1) {
   constexpr int kSpan = kKernel + kStride;
-  const V x0 = L::Load(d, r0 + at), x1 = L::Load(d, r1 + at), x2 = L::Load(d, r2 + at);
-  const V x3 = kSpan > 3 ? L::Load(d, r3 + at) : x2, x4 = kSpan > 4 ? L::Load(d, r4 + at) : x2;
+  const V x0 = lanes.Load(d, r0 + at), x1 = lanes.Load(d, r1 + at), x2 = lanes.Load(d, r2 + at);
+  const V x3 = kSpan > 3 ? lanes.Load(d, r3 + at) : x2, x4 = kSpan > 4 ? lanes.Load(d, r4 + at) : x2;
   MaxPair<kKernel, kStride>(x0, x1, x2, x3, x4, top, bottom);
   if constexpr (L::kTracksNan) {
     // The new rows' squares: their sum is NaN if and only if one of them is. The multiply-add pipes have nothing else
@@ -444,8 +452,9 @@ HWY_INLINE void MaxColumn(D d, const T* HWY_RESTRICT r0, const T* HWY_RESTRICT r
 // All lines of the block for two vectors of channels, at c and c + b, in pairs of lines: the column maxima slide along
 // the width in registers, so that each tap is loaded once for two outputs.
 template <class L, int kKernel, int kStride, class T = typename L::Element>
-HWY_NOINLINE bool SlideLines(const Block<T>& block, int64_t c, int64_t b) {
+HWY_NOINLINE bool SlideLines(const Block<L>& block, int64_t c, int64_t b) {
   const Geometry& g = block.geometry;
+  const L lanes = block.lanes;
   const hn::ScalableTag<typename L::Lane> d;
   using V = hn::Vec<decltype(d)>;
   const int64_t pitch = g.input.axis[kWidth], y_pitch = g.output.axis[kWidth];
@@ -465,8 +474,8 @@ HWY_NOINLINE bool SlideLines(const Block<T>& block, int64_t c, int64_t b) {
     V a0, a1, b0, b1, pa0, pa1, pb0, pb1, ta0, ta1, tb0, tb1;
     const auto load = [&](int64_t i, V& at, V& ab, V& bt, V& bb) HWY_ATTR {
       const int64_t at_a = HWY_MAX(int64_t{0}, HWY_MIN(i, last)) * pitch;
-      MaxColumn<L, kKernel, kStride>(d, r0, r1, r2, r3, r4, at_a, at, ab, seen_a0, seen_a1);
-      MaxColumn<L, kKernel, kStride>(d, r0, r1, r2, r3, r4, at_a + b, bt, bb, seen_b0, seen_b1);
+      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, at_a, at, ab, seen_a0, seen_a1);
+      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, at_a + b, bt, bb, seen_b0, seen_b1);
     };
     load(begin, a0, a1, b0, b1);
     pa0 = a0, pa1 = a1, pb0 = b0, pb1 = b1;
@@ -480,16 +489,16 @@ HWY_NOINLINE bool SlideLines(const Block<T>& block, int64_t c, int64_t b) {
         load(i, ta0, ta1, tb0, tb1);
         pa0 = hn::Max(a0, ta0), pa1 = hn::Max(a1, ta1), pb0 = hn::Max(b0, tb0), pb1 = hn::Max(b1, tb1);
         load(i + 1, a0, a1, b0, b1);
-        L::Store(d, hn::Max(pa0, a0), y0);
-        L::Store(d, hn::Max(pb0, b0), y0 + b);
-        L::Store(d, hn::Max(pa1, a1), y1);
-        L::Store(d, hn::Max(pb1, b1), y1 + b);
+        lanes.Store(d, hn::Max(pa0, a0), y0);
+        lanes.Store(d, hn::Max(pb0, b0), y0 + b);
+        lanes.Store(d, hn::Max(pa1, a1), y1);
+        lanes.Store(d, hn::Max(pb1, b1), y1 + b);
       } else {
         load(i, ta0, ta1, tb0, tb1);
-        L::Store(d, hn::Max(pa0, ta0), y0);
-        L::Store(d, hn::Max(pb0, tb0), y0 + b);
-        L::Store(d, hn::Max(pa1, ta1), y1);
-        L::Store(d, hn::Max(pb1, tb1), y1 + b);
+        lanes.Store(d, hn::Max(pa0, ta0), y0);
+        lanes.Store(d, hn::Max(pb0, tb0), y0 + b);
+        lanes.Store(d, hn::Max(pa1, ta1), y1);
+        lanes.Store(d, hn::Max(pb1, tb1), y1 + b);
         if constexpr (kKernel == 3) {
           pa0 = hn::Max(a0, ta0), pa1 = hn::Max(a1, ta1), pb0 = hn::Max(b0, tb0), pb1 = hn::Max(b1, tb1);
         } else {
@@ -510,9 +519,9 @@ HWY_NOINLINE bool SlideLines(const Block<T>& block, int64_t c, int64_t b) {
 // As PoolBlock, for kernel and stride equal on height and width. Needs two output lines and pixels where windows
 // overlap, and channels >= lanes.
 template <class L, int kKernel, int kStride, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolFused(const Block<T>& block) {
+HWY_NOINLINE bool PoolFused(const Block<L>& block) {
   const Geometry& g = block.geometry;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
   bool nan = false;
   if constexpr (kKernel == kStride) {
     for (int64_t line = 0; line < block.lines; ++line) nan |= PoolDisjoint<L, kIndices>(block, line);
@@ -526,7 +535,7 @@ HWY_NOINLINE bool PoolFused(const Block<T>& block) {
         const int64_t pitch = g.input.axis[kWidth];
         const int64_t pixels = pitch == g.channels ? 1 : g.axis[kWidth].input;
         for (int64_t i = 0; i < pixels; ++i) {
-          nan |= HasNan<L>(x + rows.offset[r] + i * pitch, g.channels * (g.axis[kWidth].input / pixels));
+          nan |= HasNan(block.lanes, x + rows.offset[r] + i * pitch, g.channels * (g.axis[kWidth].input / pixels));
         }
       }
     }
@@ -541,9 +550,9 @@ HWY_NOINLINE bool PoolFused(const Block<T>& block) {
         return nan;
       }
     }
-    for (int64_t c = 0; c < g.channels; c += 2 * lanes) {
-      c = HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * lanes));
-      nan |= SlideLines<L, kKernel, kStride>(block, c, HWY_MIN(lanes, g.channels - lanes));
+    for (int64_t c = 0; c < g.channels; c += 2 * n) {
+      c = HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * n));
+      nan |= SlideLines<L, kKernel, kStride>(block, c, HWY_MIN(n, g.channels - n));
     }
     return nan;
   }
@@ -551,7 +560,7 @@ HWY_NOINLINE bool PoolFused(const Block<T>& block) {
 
 // Returns whether a NaN was seen, in which case the values (and indices) of the block's lines may be wrong.
 template <class L, bool kIndices, class T = typename L::Element>
-bool PoolBlock(const Block<T>& block) {
+bool PoolBlock(const Block<L>& block) {
   const Geometry& g = block.geometry;
   const Axis& height = g.axis[kHeight];
   const Axis& width = g.axis[kWidth];
@@ -572,7 +581,7 @@ bool PoolBlock(const Block<T>& block) {
 }  // namespace channels_last
 
 template <class L>
-void WindowChannelsLast(const ForwardCall& call, L, ForwardKernel separable) {
+void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
   using T = typename L::Element;
   // One NaN has this many lines redone.
   constexpr int64_t kBlockLines = 16;
@@ -595,7 +604,7 @@ void WindowChannelsLast(const ForwardCall& call, L, ForwardKernel separable) {
     }
     const T* x = static_cast<const T*>(call.x) + n * g.input.batch;
     T* y = static_cast<T*>(call.y) + n * g.output.batch + od * g.output.axis[kDepth];
-    const channels_last::Block<T> block = {g, x, y, taps, call.taps.bytes, strides, od, oh, lines};
+    const channels_last::Block<L> block = {g, lanes, x, y, taps, call.taps.bytes, strides, od, oh, lines};
     const bool nan =
         taps == nullptr ? channels_last::PoolBlock<L, false>(block) : channels_last::PoolBlock<L, true>(block);
     if (nan) {
@@ -605,6 +614,15 @@ void WindowChannelsLast(const ForwardCall& call, L, ForwardKernel separable) {
       separable(redo);
     }
     begin += lines;
+  }
+}
+
+template <class L>
+void WindowChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
+  if constexpr (kHasWindowChannelsLast<L>) {
+    RunChannelsLast(call, lanes, separable);
+  } else {
+    separable(call);
   }
 }
 
