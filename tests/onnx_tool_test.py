@@ -19,8 +19,8 @@ def run(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-def value(name, shape=(1, 1, 4, 4)):
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+def value(name, shape=(1, 1, 4, 4), element=TensorProto.FLOAT):
+    return helper.make_tensor_value_info(name, element, shape)
 
 
 def max_pool(x, *outputs, **attributes):
@@ -56,7 +56,7 @@ class OnnxUsePeakpool(unittest.TestCase):
         after = {path: path.read_bytes() for path in self.folder.rglob("*") if path.is_file()}
         self.assertEqual(before, after)
 
-    def test_only_max_pool_changes(self):
+    def test_only_max_pool_is_rewritten(self):
         model = model_of([
             max_pool("x", "a", "indices", strides=[1, 1], name="first", storage_order=1),
             helper.make_node("Relu", ["a"], ["b"]),
@@ -68,7 +68,19 @@ class OnnxUsePeakpool(unittest.TestCase):
         for i in (0, 3):
             model.graph.node[i].domain = "peakpool"
         model.opset_import.append(helper.make_opsetid("peakpool", 1))
+        # Nobody knows what elsewhere.MaxPool hands on.
+        model.graph.value_info.extend([value("a", (1, 1, 3, 3)), value("indices", (1, 1, 3, 3), TensorProto.INT64)])
         self.assertEqual(result, model)
+
+    def test_known_shapes_are_not_noted_twice(self):
+        model = model_of([max_pool("x", "a"), helper.make_node("Relu", ["a"], ["y"])])
+        model.graph.value_info.append(value("a", (1, 1, 3, 3)))
+        self.assertEqual([known.name for known in self.rewritten(model, 1).graph.value_info], ["a"])
+
+    def test_shapes_that_contradict_each_other_are_left_alone(self):
+        model = model_of([max_pool("x", "a"), max_pool("a", "y")])
+        model.graph.value_info.append(value("a", (1, 1, 7, 7)))
+        self.assertEqual(list(self.rewritten(model, 2).graph.value_info), list(model.graph.value_info))
 
     def test_graphs_inside_nodes_and_functions(self):
         def branch(name):
