@@ -74,7 +74,7 @@ peakpool_status CheckExecutor(const peakpool_executor** executor) {
 peakpool_status InvalidIndex(const peakpool_plan& plan, int32_t format, const void* index, bool in_window) {
   peakpool::InvalidIndex found = {};
   const peakpool::Shape& shape = plan.shape;
-  peakpool::FindInvalidIndex(shape.geometry, shape.has_empty_window, format, index, in_window, &found);
+  peakpool::FindInvalidIndex({&shape.geometry, format, shape.has_empty_window, index, !in_window}, &found);
   char position[96];
   peakpool::Text text(position, sizeof(position));
   text.Add("%" PRId64 ",%" PRId64, found.n, found.c);

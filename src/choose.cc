@@ -30,6 +30,7 @@ const char* GatherRefusal(const Shape& shape) {
   const Axis& h = g.axis[kHeight];
   if (g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1) return "the window has a depth";
   if (w.dilation != 1 || h.dilation != 1) return "dilation is not 1";
+  if (w.adaptive || h.adaptive || g.axis[kDepth].adaptive) return "adaptive windows of unequal sizes";
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
   if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
   return nullptr;
@@ -65,7 +66,7 @@ Choice ChooseForward(const Shape& shape) {
 }
 
 Choice ChooseBackward(const Shape& shape) {
-  if (const char* why = Im2colReason(shape)) return {Algorithm::kIm2col, why, nullptr, nullptr};
+  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
   const char* why = GatherRefusal(shape);
   if (why != nullptr) return {Algorithm::kScatter, "takes every geometry", "gather", why};
   return {Algorithm::kGather, "a small window with compact indices", nullptr, nullptr};

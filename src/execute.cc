@@ -6,7 +6,6 @@
 
 #include "src/backward_scatter.h"
 #include "src/executor.h"
-#include "src/index_reader.h"
 #include "src/indices.h"
 #include "src/reference/im2col.h"
 #include "src/unpool.h"
@@ -65,6 +64,10 @@ struct View {
 const void* Advance(const void* base, int64_t bytes) { return static_cast<const char*>(base) + bytes; }
 void* Advance(void* base, int64_t bytes) { return static_cast<char*>(base) + bytes; }
 
+Indices IndicesOf(const peakpool_plan& plan, const void* index, bool any_position) {
+  return {&plan.shape.geometry, plan.problem.index_format, plan.shape.has_empty_window, index, any_position};
+}
+
 // Bounds the outputs of the given lines, columns and channels. y is that of the whole tensor.
 void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range channels, void* y) {
   const Geometry& g = plan.shape.geometry;
@@ -72,13 +75,16 @@ void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range cha
   const bool by_pixel = g.channels_last && (channels.size() != g.channels || g.output.axis[kWidth] != g.channels);
   const int64_t runs = by_pixel ? columns.size() : 1;
   const int64_t count = by_pixel ? channels.size() : Elements(columns, channels, g.channels_last);
-  ForEachLine(g, lines, [&](const OutputPosition&, int64_t offset) {
-    offset += columns.begin * g.output.axis[kWidth] + (g.channels_last ? channels.begin : 0);
+  for (int64_t line = lines.begin; line < lines.end; ++line) {
+    OutputPosition first = g.OutputAt(line);
+    first.o[kWidth] = columns.begin;
+    if (g.channels_last) first.c = channels.begin;
+    const int64_t offset = OffsetOf(first, g.output);
     for (int64_t run = 0; run < runs; ++run) {
       plan.kernels->clamp(Advance(y, (offset + run * g.output.axis[kWidth]) * bytes), count, plan.shape.clamp_lower,
                           plan.shape.clamp_upper);
     }
-  });
+  }
 }
 
 // Runs the kernel, and where outputs are clamped does so a few lines at a time, while they are in the L1 cache.
@@ -165,7 +171,8 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
                               block.end,
                               scratch};
     RunKernel(plan, call, columns, channels, y);
-    ExpandTaps(g, plan.problem.index_format, taps, tap_bytes, block, columns, channels, index);
+    ExpandTaps(g, plan.index_kernels, plan.shape.has_empty_window, plan.problem.index_format, taps, tap_bytes, block,
+               columns, channels, index);
   }
 }
 
@@ -187,9 +194,8 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
 
 bool RunScatter(const peakpool_plan& plan, Range lines, const void* dy, const void* index, void* dx) {
   alignas(64) unsigned char scratch[kScratchBytes];
-  return ScatterBackward({&plan.shape.geometry, plan.problem.type, plan.problem.index_format, dy, index, dx,
-                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0, plan.shape.has_empty_window, lines.begin,
-                          lines.end, scratch});
+  return ScatterBackward({plan.index_kernels, IndicesOf(plan, index, false), plan.problem.type, dy, dx,
+                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0, lines, scratch});
 }
 
 // Part i of a task grid: lines vary slowest, columns fastest.
@@ -262,8 +268,7 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
       // Gathers ignore invalid indices and scatters never meet those of empty windows: each task also checks its share.
       if (plan.backward.algorithm == Algorithm::kGather || plan.shape.has_empty_window) {
         const Range outputs = Part(g.OutputLines(), split.Tasks(), i);
-        part_valid = ValidateIndices(g, plan.problem.index_format, index, plan.shape.has_empty_window, outputs.begin,
-                                     outputs.end);
+        part_valid = ValidateIndices(IndicesOf(plan, index, false), plan.index_kernels, outputs);
       }
       if (plan.backward.algorithm == Algorithm::kGather) {
         RunGather(plan, part.lines, part.channels, dy, index, dx);
@@ -279,13 +284,13 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
 bool Unpool(const peakpool_plan& plan, const void* y, const void* index, void* x, const peakpool_executor& executor) {
   const Geometry& g = plan.shape.geometry;
   if (g.batch == 0 || g.channels == 0) return true;
-  const Split split =
-      ChooseSplit(g.Planes(), 1, g.channels_last ? g.channels / kLeastChannels : 1, Bytes(plan), ThreadCount(executor));
+  const Split split = ChooseSplit(g.Planes(), 1, g.channels_last ? g.channels / kLeastChannels : 1, Bytes(plan),
+                                  UsefulThreads(plan, executor));
   std::atomic<bool> valid{true};
   ParallelFor(executor, split.Tasks(), [&](int64_t i) {
     const TaskPart part(split, i, g.Planes(), 1, g.channels);
-    if (!Unpool({&g, ElementBytes(plan.problem.type), plan.problem.index_format, plan.shape.has_empty_window, y, index,
-                 x, part.lines, part.channels})) {
+    if (!Unpool({plan.index_kernels, IndicesOf(plan, index, true), ElementBytes(plan.problem.type), y, x, part.lines,
+                 part.channels})) {
       valid.store(false, std::memory_order_relaxed);
     }
   });
@@ -297,11 +302,13 @@ bool ConvertIndices(const peakpool_plan& plan, int32_t from_format, const void* 
   const Geometry& g = plan.shape.geometry;
   if (g.batch == 0 || g.channels == 0) return true;
   const int64_t bytes = plan.shape.output_extent * (IndexBytes(from_format) + IndexBytes(to_format));
-  const Split split = ChooseSplit(g.OutputLines(), 1, 1, bytes, ThreadCount(executor));
+  const Split split = ChooseSplit(g.OutputLines(), 1, 1, bytes, IsWorthSplitting(bytes) ? ThreadCount(executor) : 1);
+  // Between formats of positions, no window restricts them.
+  const Indices indices = {&g, from_format, plan.shape.has_empty_window, from, !IsWindowFormat(to_format)};
   std::atomic<bool> valid{true};
   ParallelFor(executor, split.Tasks(), [&](int64_t i) {
     const Range lines = Part(g.OutputLines(), split.lines, i);
-    if (!ConvertIndices({&g, plan.shape.has_empty_window, from_format, to_format, from, to, lines})) {
+    if (!ConvertIndices(indices, plan.index_kernels, to_format, to, lines)) {
       valid.store(false, std::memory_order_relaxed);
     }
   });

@@ -25,8 +25,18 @@ struct Axis {
     if (adaptive) return ((o + 1) * input + output - 1) / output - Begin(o);
     const int64_t room = input - Begin(o);
     if (room <= 0) return 0;
-    const int64_t end = (room + dilation - 1) / dilation;
+    const int64_t end = dilation == 1 ? room : (room + dilation - 1) / dilation;
     return end < kernel ? end : kernel;
+  }
+  // The outputs whose windows may touch inputs [begin, end) are [FirstTouching(begin), TouchingEnd(end)).
+  int64_t FirstTouching(int64_t begin) const {
+    if (adaptive) return begin * output / input;
+    const int64_t room = begin + pad_before - (kernel - 1) * dilation;
+    return room <= 0 ? 0 : (room + stride - 1) / stride;
+  }
+  int64_t TouchingEnd(int64_t end) const {
+    const int64_t most = adaptive ? (end * output + input - 1) / input : (end - 1 + pad_before) / stride + 1;
+    return most < output ? most : output;
   }
 };
 
@@ -36,6 +46,11 @@ struct Strides {
 };
 
 enum SpatialAxis { kDepth = 0, kHeight = 1, kWidth = 2 };
+
+// An output.
+struct OutputPosition {
+  int64_t n, c, o[3];
+};
 
 struct Geometry {
   Axis axis[3];  // an absent leading axis is 1 wide with kernel, stride and dilation 1
@@ -50,7 +65,26 @@ struct Geometry {
   int64_t Planes() const { return channels_last ? batch : batch * channels; }
   int64_t OutputLines() const { return Planes() * axis[kDepth].output * axis[kHeight].output; }
   int64_t InputLines() const { return Planes() * axis[kDepth].input * axis[kHeight].input; }
+
+  // The first output of a line.
+  OutputPosition OutputAt(int64_t line) const {
+    const int64_t rest = line / axis[kHeight].output, plane = rest / axis[kDepth].output;
+    const int64_t n = channels_last ? plane : plane / channels, c = channels_last ? 0 : plane - n * channels;
+    return {n, c, {rest - plane * axis[kDepth].output, line - rest * axis[kHeight].output, 0}};
+  }
+  // Whether every tap of the output lies in the padding.
+  bool IsEmptyWindow(const OutputPosition& output) const {
+    for (int a = 0; a < 3; ++a) {
+      if (axis[a].FirstTap(output.o[a]) >= axis[a].TapEnd(output.o[a])) return true;
+    }
+    return false;
+  }
 };
+
+inline int64_t OffsetOf(const OutputPosition& output, const Strides& strides) {
+  return output.n * strides.batch + output.c * strides.channel + output.o[0] * strides.axis[0] +
+         output.o[1] * strides.axis[1] + output.o[2] * strides.axis[2];
+}
 
 }  // namespace peakpool
 

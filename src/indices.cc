@@ -1,143 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/indices.h"
 
-#include <algorithm>
-#include <limits>
+#include <cstring>
 
 #include "peakpool/peakpool.h"
-#include "src/index_reader.h"
+#include "src/shape.h"
 
 namespace peakpool {
 namespace {
 
-// Distances between neighbouring positions in an index, by axis.
-struct PositionStrides {
-  int64_t axis[3];
-  int64_t plane;  // between (n, c) planes; 0 where the format restarts in each
-};
-
-PositionStrides StridesOf(const Geometry& g, int32_t index_format) {
-  const int64_t depth = g.axis[0].input, height = g.axis[1].input, width = g.axis[2].input;
-  const bool tensor = index_format >= PEAKPOOL_INDEX_TENSOR_I64;
-  const int64_t plane = tensor ? depth * height * width : 0;
-  if (index_format == PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) return {{1, depth, depth * height}, plane};
-  return {{height * width, width, 1}, plane};
+// Windows that each hold their whole plane.
+Geometry WholePlanes(Geometry g) {
+  for (Axis& axis : g.axis) {
+    axis.kernel = axis.input;
+    axis.stride = 0;
+    axis.dilation = 1;
+    axis.pad_before = 0;
+    axis.adaptive = false;
+  }
+  return g;
 }
 
-// Where each tap lies from the window's first, in index positions: looked up while taps are bytes.
-template <class Tap>
-class TapOffsets {
- public:
-  TapOffsets(const Geometry& g, const PositionStrides& strides)
-      : kernel_height_(static_cast<uint32_t>(std::min<int64_t>(g.axis[1].kernel, UINT32_MAX))),
-        kernel_width_(static_cast<uint32_t>(std::min<int64_t>(g.axis[2].kernel, UINT32_MAX))) {
-    for (int a = 0; a < 3; ++a) step_[a] = strides.axis[a] * g.axis[a].dilation;
-    if constexpr (sizeof(Tap) == 1) {
-      const int64_t taps = g.Taps();
-      for (int64_t tap = 0; tap < taps; ++tap) table_[tap] = Compute(static_cast<uint32_t>(tap));
-    }
-  }
-  int64_t operator()(Tap tap) const {
-    if constexpr (sizeof(Tap) == 1) {
-      return table_[tap];
-    } else {
-      return Compute(tap);
-    }
-  }
+// In-range taps of an axis at most.
+int64_t MostTaps(const Axis& axis) { return std::min(axis.kernel, (axis.input - 1) / axis.dilation + 1); }
 
- private:
-  int64_t Compute(uint32_t tap) const {
-    const uint32_t row = tap / kernel_width_, w = tap - row * kernel_width_;
-    const uint32_t d = row / kernel_height_, h = row - d * kernel_height_;
-    return d * step_[0] + h * step_[1] + w * step_[2];
-  }
-  uint32_t kernel_height_, kernel_width_;
-  int64_t step_[3];
-  int64_t table_[sizeof(Tap) == 1 ? 256 : 1];
-};
-
-template <class Tap, class Index>
-void Expand(const Geometry& g, int32_t index_format, const Tap* taps, Range lines, Range columns, Range channels,
-            Index* index) {
-  constexpr Tap kEmpty = std::numeric_limits<Tap>::max();
-  const PositionStrides strides = StridesOf(g, index_format);
-  const TapOffsets<Tap> offset_of(g, strides);
-  // A full byte can be a tap (256 of them), which then is no mark of an empty window.
-  const bool mark_is_tap = g.Taps() > int64_t{kEmpty};
-  const int64_t inner = g.channels_last ? channels.size() : 1;
-  const int64_t inner_step = g.channels_last ? strides.plane : 0;
-  const Axis& width = g.axis[kWidth];
-  ForEachLine(g, lines, [&](OutputPosition output, int64_t offset) {
-    output.c += g.channels_last ? channels.begin : 0;
-    Index* out = index + offset + (g.channels_last ? channels.begin : 0) + columns.begin * g.output.axis[kWidth];
-    int64_t first = (output.n * g.channels + output.c) * strides.plane +
-                    g.axis[kDepth].Begin(output.o[0]) * strides.axis[kDepth] +
-                    g.axis[kHeight].Begin(output.o[1]) * strides.axis[kHeight] +
-                    g.axis[kWidth].Begin(columns.begin) * strides.axis[kWidth];
-    for (int64_t column = columns.begin; column < columns.end; ++column) {
-      for (int64_t i = 0; i < inner; ++i) {
-        const Tap tap = taps[i];
-        out[i] =
-            tap == kEmpty && !mark_is_tap ? Index{-1} : static_cast<Index>(first + offset_of(tap) + i * inner_step);
-      }
-      taps += inner;
-      out += g.output.axis[kWidth];
-      first += (width.adaptive ? width.Begin(column + 1) - width.Begin(column) : width.stride) * strides.axis[kWidth];
-    }
-  });
+// How far apart two neighbouring taps of an axis are in a numbering.
+int64_t StepOf(const Numbering& numbering, const Axis& axis, int a) {
+  return numbering.strides.axis[a] * (numbering.of_taps || axis.kernel == 1 ? 1 : axis.dilation);
 }
 
-template <class Tap>
-void ExpandAny(const Geometry& g, int32_t index_format, const void* taps, Range lines, Range columns, Range channels,
-               void* index) {
-  if (index_format == PEAKPOOL_INDEX_PLANE_I32) {
-    Expand(g, index_format, static_cast<const Tap*>(taps), lines, columns, channels, static_cast<int32_t*>(index));
-  } else {
-    Expand(g, index_format, static_cast<const Tap*>(taps), lines, columns, channels, static_cast<int64_t*>(index));
-  }
+bool IsDensePlane(const Geometry& g, const Strides& s) {
+  const Axis *d = &g.axis[kDepth], *h = d + 1, *w = h + 1;
+  return (h->output == 1 || s.axis[kHeight] == w->output) &&
+         (d->output == 1 || s.axis[kDepth] == w->output * h->output) &&
+         (g.channels == 1 || s.channel == w->output * h->output * d->output);
 }
 
-// The index of position `at` in a format, or -1 if it is no tap of the output's window.
-int64_t Encode(const Geometry& g, int32_t index_format, const PositionStrides& strides, const OutputPosition& output,
-               const int64_t (&at)[3]) {
-  if (index_format >= PEAKPOOL_INDEX_PLANE_I32) {
-    return (output.n * g.channels + output.c) * strides.plane + at[0] * strides.axis[0] + at[1] * strides.axis[1] +
-           at[2] * strides.axis[2];
+void StoreIndex(int bytes, int64_t value, void* to, int64_t i) {
+  switch (bytes) {
+    case 1: static_cast<uint8_t*>(to)[i] = static_cast<uint8_t>(value); break;
+    case 2: static_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(value); break;
+    case 4: static_cast<uint32_t*>(to)[i] = static_cast<uint32_t>(value); break;
+    default: static_cast<int64_t*>(to)[i] = value; break;
   }
-  int64_t tap = 0;
-  for (int a = 0; a < 3; ++a) {
-    const Axis& axis = g.axis[a];
-    const int64_t distance = at[a] - axis.Begin(output.o[a]);
-    if (distance < 0 || distance % axis.dilation != 0 || distance / axis.dilation >= axis.TapEnd(output.o[a]))
-      return -1;
-    tap = tap * axis.kernel + distance / axis.dilation;
-  }
-  return tap;
-}
-
-void StoreIndex(int32_t index_format, int64_t value, void* index, int64_t offset) {
-  switch (index_format) {
-    case PEAKPOOL_INDEX_WINDOW_U8: static_cast<uint8_t*>(index)[offset] = static_cast<uint8_t>(value); break;
-    case PEAKPOOL_INDEX_WINDOW_U16: static_cast<uint16_t*>(index)[offset] = static_cast<uint16_t>(value); break;
-    case PEAKPOOL_INDEX_WINDOW_U32: static_cast<uint32_t*>(index)[offset] = static_cast<uint32_t>(value); break;
-    case PEAKPOOL_INDEX_PLANE_I32: static_cast<int32_t*>(index)[offset] = static_cast<int32_t>(value); break;
-    default: static_cast<int64_t*>(index)[offset] = value; break;
-  }
-}
-
-// Calls visit(output, offset in y) for each output of the lines.
-template <class Visit>
-void ForEachOutput(const Geometry& g, Range lines, Visit visit) {
-  const int64_t inner = g.channels_last ? g.channels : 1;
-  ForEachLine(g, lines, [&](OutputPosition output, int64_t offset) {
-    const int64_t first = output.c;
-    for (output.o[2] = 0; output.o[2] < g.axis[2].output; ++output.o[2], offset += g.output.axis[2]) {
-      for (int64_t i = 0; i < inner; ++i) {
-        output.c = first + i;
-        visit(output, offset + i);
-      }
-    }
-  });
 }
 
 }  // namespace
@@ -147,48 +52,580 @@ int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window) {
   return values <= 1 << 8 ? 1 : values <= 1 << 16 ? 2 : 4;
 }
 
-bool ConvertIndices(const ConvertCall& call) {
-  const Geometry& g = *call.geometry;
-  const IndexReader reader(g, call.from_format, call.has_empty_window);
-  const PositionStrides strides = StridesOf(g, call.to_format);
+Numbering NumberingOf(const Geometry& g, int32_t index_format) {
+  const Axis *d = &g.axis[kDepth], *h = d + 1, *w = h + 1;
+  if (index_format < PEAKPOOL_INDEX_PLANE_I32) return {{0, 0, {h->kernel * w->kernel, w->kernel, 1}}, true};
+  Numbering numbering = {{0, 0, {h->input * w->input, w->input, 1}}, false};
+  if (index_format >= PEAKPOOL_INDEX_TENSOR_I64) {
+    numbering.strides.channel = d->input * h->input * w->input;
+    numbering.strides.batch = g.channels * numbering.strides.channel;
+  }
+  if (index_format == PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) {
+    numbering.strides.axis[kDepth] = 1;
+    numbering.strides.axis[kHeight] = d->input;
+    numbering.strides.axis[kWidth] = d->input * h->input;
+  }
+  return numbering;
+}
+
+IndexReader::IndexReader(const Indices& indices)
+    : indices_(indices),
+      windows_(indices.any_position && !IsWindowFormat(indices.format) ? WholePlanes(*indices.geometry)
+                                                                       : *indices.geometry),
+      mark_(indices.format == PEAKPOOL_INDEX_WINDOW_U8    ? UINT8_MAX
+            : indices.format == PEAKPOOL_INDEX_WINDOW_U16 ? UINT16_MAX
+            : indices.format == PEAKPOOL_INDEX_WINDOW_U32 ? int64_t{UINT32_MAX}
+                                                          : -1) {}
+
+int64_t IndexReader::Value(int64_t offset) const {
+  switch (indices_.format) {
+    case PEAKPOOL_INDEX_WINDOW_U8: return static_cast<const uint8_t*>(indices_.base)[offset];
+    case PEAKPOOL_INDEX_WINDOW_U16: return static_cast<const uint16_t*>(indices_.base)[offset];
+    case PEAKPOOL_INDEX_WINDOW_U32: return static_cast<const uint32_t*>(indices_.base)[offset];
+    case PEAKPOOL_INDEX_PLANE_I32: return static_cast<const int32_t*>(indices_.base)[offset];
+    default: return static_cast<const int64_t*>(indices_.base)[offset];
+  }
+}
+
+IndexReader::Result IndexReader::Read(const OutputPosition& output, int64_t offset, int64_t (&tap)[3]) const {
+  const int64_t value = Value(offset);
+  if (indices_.has_empty_window && value == mark_ && indices_.geometry->IsEmptyWindow(output)) return kEmpty;
+  const Numbering numbering = NumberingOf(windows_, indices_.format);
+  const bool column_major = indices_.format == PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64;
+  int64_t rest = value;
+  if (!numbering.of_taps) {
+    const int64_t base = output.n * numbering.strides.batch + output.c * numbering.strides.channel;
+    if (rest < base) return kInvalid;
+    rest -= base;
+  }
+  for (int i = 0; i < 3; ++i) {  // the axis that varies fastest first
+    const int a = column_major ? i : 2 - i;
+    const Axis& axis = windows_.axis[a];
+    const int64_t size = numbering.of_taps ? axis.kernel : axis.input;
+    tap[a] = rest % size;
+    rest /= size;
+    if (!numbering.of_taps) {
+      tap[a] -= axis.Begin(output.o[a]);
+      if (tap[a] < 0 || tap[a] % axis.dilation != 0) return kInvalid;
+      tap[a] /= axis.dilation;
+    }
+    if (tap[a] < axis.FirstTap(output.o[a]) || tap[a] >= axis.TapEnd(output.o[a])) return kInvalid;
+  }
+  return rest == 0 ? kTap : kInvalid;
+}
+
+int64_t IndexReader::Number(const Numbering& numbering, const OutputPosition& output, const int64_t (&tap)[3]) const {
+  const Strides& s = numbering.strides;
+  int64_t number = output.n * s.batch + output.c * s.channel;
+  for (int a = 0; a < 3; ++a) {
+    const Axis& axis = windows_.axis[a];
+    number += (numbering.of_taps ? tap[a] : axis.Begin(output.o[a]) + tap[a] * axis.dilation) * s.axis[a];
+  }
+  return number;
+}
+
+IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Numbering& numbering, const Strides& from,
+                   const Strides& to, Range columns, Range channels)
+    : indices_(indices),
+      reader_(indices),
+      kernels_(kernels),
+      from_(NumberingOf(reader_.windows(), indices.format)),
+      to_(numbering),
+      from_strides_(from),
+      columns_(columns),
+      channels_(channels),
+      index_bytes_(IndexBytes(indices.format)) {
+  const Geometry& g = reader_.windows();
+  const Axis& width = g.axis[kWidth];
+  const int64_t outputs = g.axis[kDepth].output * g.axis[kHeight].output * width.output;
+  if (g.channels_last) {
+    inner_ = channels.size();
+    // Fewer alternate with the columns, where both follow each other.
+    along_channels_ = inner_ > 32 || from.axis[kWidth] != inner_ || to.axis[kWidth] != inner_;
+    if (along_channels_) inner_ = 1;
+  } else if (columns.size() == width.output && outputs <= kLongestRun && IsDensePlane(g, from) && IsDensePlane(g, to)) {
+    through_planes_ = true;
+    table_planes_ = std::min(kLongestRun / outputs, g.channels);
+  }
+  interior_begin_ = interior_end_ = 0;
+  if (width.stride == 0) {
+    interior_end_ = width.output;
+  } else if (!width.adaptive) {
+    interior_begin_ = (width.pad_before + width.stride - 1) / width.stride;
+    const int64_t room = width.input - 1 - (width.kernel - 1) * width.dilation + width.pad_before;
+    interior_end_ = room < 0 ? 0 : room / width.stride + 1;
+  }
+
+  // The digits, slowest first.
+  call_ = {};
+  call_.from_base = from_base_;
+  call_.to_base = to_base_;
+  call_.from_bytes = static_cast<int>(index_bytes_);
+  call_.has_empty = indices.has_empty_window;
+  const bool column_major = indices.format == PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64;
+  int64_t step[3], to_step[3], size[3];
+  int digits = 0;
+  for (int i = 0; i < 3; ++i) {
+    const int a = column_major ? 2 - i : i;
+    const Axis& axis = g.axis[a];
+    if (axis.kernel == 1 && !indices.has_empty_window) continue;
+    step[digits] = StepOf(from_, axis, a);
+    to_step[digits] = StepOf(to_, axis, a);
+    size[digits] = MostTaps(axis);
+    axis_of_digit_[digits] = a;
+    ++digits;
+  }
+  in_lanes_ = kernels != nullptr;
+  if (indices.any_position && !IsWindowFormat(indices.format)) {
+    // The mark of an empty window is valid beside any position, which lanes do not know.
+    in_lanes_ = in_lanes_ && !indices.has_empty_window;
+    // Digits that need not be told apart become one.
+    for (int k = digits - 2; k >= 0; --k) {
+      if (step[k] != size[k + 1] * step[k + 1] || to_step[k] != size[k + 1] * to_step[k + 1]) continue;
+      step[k] = step[k + 1];
+      to_step[k] = to_step[k + 1];
+      size[k] *= size[k + 1];
+      for (int i = k + 1; i < digits - 1; ++i) {
+        step[i] = step[i + 1];
+        to_step[i] = to_step[i + 1];
+        size[i] = size[i + 1];
+        axis_of_digit_[i] = axis_of_digit_[i + 1];
+      }
+      --digits;
+    }
+    for (int k = 0; k < digits; ++k) merged_most_[k] = size[k] - 1 <= INT32_MAX ? static_cast<int32_t>(size[k] - 1) : 0;
+    is_merged_ = true;
+  }
+  call_.digits = digits;
+  int64_t limit = 1;
+  if (digits > 0 && (step[0] > INT32_MAX || __builtin_mul_overflow(step[0], size[0], &limit) || limit > INT32_MAX)) {
+    in_lanes_ = false;
+  }
+  call_.limit = static_cast<uint32_t>(limit);
+  constexpr int64_t kExact = 1 << 21;
+  call_.beyond = limit >= kExact;
+  for (int k = 0; k < digits && in_lanes_; ++k) {
+    // What a digit's division may meet.
+    const int64_t most = k == 0 ? limit : step[k - 1];
+    if (step[k] > INT32_MAX || (call_.beyond && step[k] > 1 && most / step[k] >= kExact)) in_lanes_ = false;
+    call_.digit[k] = {static_cast<uint32_t>(step[k]), static_cast<uint32_t>(to_step[k]),
+                      1.0f / static_cast<float>(step[k]), false, nullptr};
+    const bool by_column = axis_of_digit_[k] == kWidth && !along_channels_;
+    call_.digit[k].varies = !is_merged_ && (through_planes_ || by_column);
+  }
+}
+
+IndexMap::Term IndexMap::TermOf(int a, int64_t o) const {
+  const Axis& axis = reader_.windows().axis[a];
+  const int64_t first = axis.FirstTap(o), count = axis.TapEnd(o) - first;
+  const int64_t position = axis.Begin(o) + first * axis.dilation;
+  return {(from_.of_taps ? first : position) * from_.strides.axis[a],
+          (to_.of_taps ? first : position) * to_.strides.axis[a],
+          static_cast<int32_t>(std::max<int64_t>(count, 0) - 1)};
+}
+
+void IndexMap::FillColumns(int64_t begin) {
+  table_begin_ = begin;
+  table_end_ = std::min(begin + kLongestRun / inner_, columns_.end);
+  int64_t i = 0;
+  for (int64_t w = table_begin_; w < table_end_; ++w) {
+    const Term term = TermOf(kWidth, w);
+    for (int64_t c = 0; c < inner_; ++c, ++i) {
+      from_base_[i] = static_cast<uint32_t>(term.from + c * from_.strides.channel);
+      to_base_[i] = static_cast<uint32_t>(term.to + c * to_.strides.channel);
+      digit_most_[kWidth][i] = term.most;
+    }
+  }
+}
+
+void IndexMap::FillChannels() {
+  table_begin_ = 0;
+  table_end_ = std::min(kLongestRun, channels_.size());
+  for (int64_t c = 0; c < table_end_; ++c) {
+    from_base_[c] = static_cast<uint32_t>(c * from_.strides.channel);
+    to_base_[c] = static_cast<uint32_t>(c * to_.strides.channel);
+  }
+}
+
+void IndexMap::FillPlanes() {
+  table_begin_ = 0;
+  const Axis* axis = reader_.windows().axis;
+  const int64_t width = axis[kWidth].output;
+  FillColumns(0);
+  uint32_t from_column[kLongestRun], to_column[kLongestRun];
+  int32_t most[kLongestRun];
+  std::copy_n(from_base_, width, from_column);
+  std::copy_n(to_base_, width, to_column);
+  std::copy_n(digit_most_[kWidth], width, most);
+  int64_t i = 0;
+  for (int64_t d = 0; d < axis[kDepth].output; ++d) {
+    const Term depth = TermOf(kDepth, d);
+    for (int64_t h = 0; h < axis[kHeight].output; ++h) {
+      const Term row = TermOf(kHeight, h);
+      const uint32_t from = static_cast<uint32_t>(depth.from + row.from), to = static_cast<uint32_t>(depth.to + row.to);
+      for (int64_t w = 0; w < width; ++w, ++i) {
+        from_base_[i] = from + from_column[w];
+        to_base_[i] = to + to_column[w];
+        digit_most_[kDepth][i] = depth.most;
+        digit_most_[kHeight][i] = row.most;
+        digit_most_[kWidth][i] = most[w];
+      }
+    }
+  }
+  const int64_t outputs = i, all = outputs * table_planes_;
+  for (; i < all; ++i) {
+    from_base_[i] = from_base_[i - outputs] + static_cast<uint32_t>(from_.strides.channel);
+    to_base_[i] = to_base_[i - outputs] + static_cast<uint32_t>(to_.strides.channel);
+    for (int32_t(&most_of_axis)[kTable] : digit_most_) most_of_axis[i] = most_of_axis[i - outputs];
+  }
+}
+
+int64_t IndexMap::PlanesOf(const OutputPosition& first, int64_t count) const {
+  const Geometry& g = reader_.windows();
+  if (along_channels_) return count;
+  if (!through_planes_) return inner_;
+  const int64_t width = g.axis[kWidth].output, height = g.axis[kHeight].output;
+  const int64_t in_plane = (first.o[kDepth] * height + first.o[kHeight]) * width + first.o[kWidth],
+                plane = g.axis[kDepth].output * height * width;
+  return (in_plane + count + plane - 1) / plane;
+}
+
+// Whether the numbers of so many planes differ in their lower halves alone, none of which is all ones.
+bool IndexMap::IsWithin32Bits(const Numbering& numbering, const OutputPosition& first, int64_t planes) const {
+  if (numbering.of_taps) return true;
+  const Strides& s = numbering.strides;
+  const int64_t least = first.n * s.batch + first.c * s.channel;
+  int64_t end = least + (planes - 1) * s.channel + 1;
+  for (int a = 0; a < 3; ++a) end += (reader_.windows().axis[a].input - 1) * s.axis[a];
+  return least >> 32 == end >> 32;
+}
+
+bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int64_t origin, uint32_t* to) {
+  const Strides &f = from_.strides, &t = to_.strides;
+  int64_t from_base = first.n * f.batch + first.c * f.channel,
+          to_base = first.n * t.batch + first.c * t.channel - origin;
+  call_.from_high = static_cast<uint32_t>(from_base >> 32);
+  int64_t at = 0;
+  if (through_planes_) {
+    if (table_begin_ != 0) FillPlanes();
+    const Axis* axis = reader_.windows().axis;
+    at = (first.o[kDepth] * axis[kHeight].output + first.o[kHeight]) * axis[kWidth].output + first.o[kWidth];
+  } else {
+    for (int a = 0; a < 2; ++a) {
+      if (row_[a] != first.o[a]) {
+        row_[a] = first.o[a];
+        row_terms_[a] = TermOf(a, first.o[a]);
+        most_[a] = row_terms_[a].most;
+      }
+      from_base += row_terms_[a].from;
+      to_base += row_terms_[a].to;
+    }
+    const int64_t w = first.o[kWidth];
+    if (along_channels_) {
+      if (table_begin_ != 0) FillChannels();
+      const Term term = TermOf(kWidth, w);
+      from_base += term.from;
+      to_base += term.to;
+      most_[kWidth] = term.most;
+    } else {
+      const int64_t end = w + count / inner_;
+      if (w >= table_begin_ && end <= table_end_) {
+        at = (w - table_begin_) * inner_;
+      } else if (end - w <= table_end_ - table_begin_ && std::min(w, table_begin_) >= interior_begin_ &&
+                 std::max(end, table_end_) <= interior_end_) {
+        // All windows are alike: the table serves any of these columns.
+        const int64_t moved = (w - table_begin_) * reader_.windows().axis[kWidth].stride;
+        if (!from_.of_taps) from_base += moved * f.axis[kWidth];
+        if (!to_.of_taps) to_base += moved * t.axis[kWidth];
+      } else {
+        FillColumns(w);
+      }
+    }
+  }
+  call_.from_base = from_base_ + at;
+  call_.to_base = to_base_ + at;
+  call_.from_add = static_cast<uint32_t>(from_base);
+  call_.to_add = static_cast<uint32_t>(to_base);
+  for (int k = 0; k < call_.digits; ++k) {
+    const int a = axis_of_digit_[k];
+    call_.digit[k].most = is_merged_ ? &merged_most_[k] : call_.digit[k].varies ? digit_most_[a] + at : &most_[a];
+  }
+  const char* index = static_cast<const char*>(indices_.base) + OffsetOf(first, from_strides_) * index_bytes_;
+  return kernels_->translate(call_, index, count, to);
+}
+
+// Calls store(i, number or -1) for each output of a run.
+template <class Store>
+bool IndexMap::TranslateSlowly(const OutputPosition& first, int64_t count, int64_t origin, Store store) const {
+  const Geometry& g = *indices_.geometry;
+  const int64_t offset = OffsetOf(first, from_strides_);
+  OutputPosition output = first;
   bool valid = true;
-  ForEachOutput(g, call.lines, [&](const OutputPosition& output, int64_t offset) {
-    int64_t at[3];
-    const auto result = reader.Read(call.from, offset, output, at);
-    const int64_t index = result == IndexReader::kPosition ? Encode(g, call.to_format, strides, output, at) : -1;
-    valid &= index >= 0 || result == IndexReader::kEmpty;
-    StoreIndex(call.to_format, index, call.to, offset);
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t tap[3];
+    const IndexReader::Result result = reader_.Read(output, offset + i, tap);
+    valid &= result != IndexReader::kInvalid;
+    store(i, result == IndexReader::kTap ? reader_.Number(to_, output, tap) - origin : -1);
+    if (g.channels_last) {
+      if (++output.c < channels_.end) continue;
+      output.c = channels_.begin;
+    }
+    for (int a = 2; a >= 0; --a) {
+      if (++output.o[a] < g.axis[a].output || g.channels_last) break;
+      output.o[a] = 0;
+      if (a == 0) ++output.c;
+    }
+  }
+  return valid;
+}
+
+bool IndexMap::Translate(const OutputPosition& first, int64_t count, int64_t origin, uint32_t* to) {
+  if (in_lanes_ && (index_bytes_ < 8 || IsWithin32Bits(from_, first, PlanesOf(first, count)))) {
+    return TranslateInLanes(first, count, origin, to);
+  }
+  return TranslateSlowly(first, count, origin, [to](int64_t i, int64_t number) {
+    to[i] = number >= 0 && number < int64_t{kNone} ? static_cast<uint32_t>(number) : kNone;
+  });
+}
+
+bool IndexMap::TranslateTo(const OutputPosition& first, int64_t count, int bytes, void* to) {
+  const int64_t planes = PlanesOf(first, count);
+  const bool from_fits = index_bytes_ < 8 || IsWithin32Bits(from_, first, planes);
+  if (in_lanes_ && from_fits && (bytes < 8 || IsWithin32Bits(to_, first, planes))) {
+    alignas(64) uint32_t numbers[kLongestRun];
+    const bool valid = TranslateInLanes(first, count, 0, numbers);
+    const Strides& s = to_.strides;
+    const int64_t base = first.n * s.batch + first.c * s.channel;
+    kernels_->narrow(numbers, count, bytes, static_cast<uint32_t>(base >> 32), to);
+    return valid;
+  }
+  return TranslateSlowly(first, count, 0, [=](int64_t i, int64_t number) { StoreIndex(bytes, number, to, i); });
+}
+
+void ExpandTaps(const Geometry& g, const IndexKernels* kernels, bool has_empty_window, int32_t index_format,
+                const void* taps, int tap_bytes, Range lines, Range columns, Range channels, void* index) {
+  const int64_t inner = g.channels_last ? channels.size() : 1, pitch = columns.size() * inner;
+  const int64_t height = g.axis[kHeight].output, depth = g.axis[kDepth].output;
+  const Strides dense = {depth * height * pitch * (g.channels_last ? 1 : g.channels),
+                         g.channels_last ? 1 : depth * height * pitch,
+                         {height * pitch, pitch, inner}};
+  const int64_t origin = lines.begin * pitch + columns.begin * inner + (g.channels_last ? channels.begin : 0);
+  const int32_t format = tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
+                         : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
+                                          : PEAKPOOL_INDEX_WINDOW_U32;
+  const Indices from = {&g, format, has_empty_window, static_cast<const char*>(taps) - origin * tap_bytes, false};
+  IndexMap map(from, kernels, NumberingOf(g, index_format), dense, g.output, columns, channels);
+  const int bytes = static_cast<int>(IndexBytes(index_format));
+  map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
+    map.TranslateTo(first, count, bytes, static_cast<char*>(index) + OffsetOf(first, g.output) * bytes);
+  });
+}
+
+bool ConvertIndices(const Indices& from, const IndexKernels* kernels, int32_t to_format, void* to, Range lines) {
+  const Geometry& g = *from.geometry;
+  IndexMap map(from, kernels, NumberingOf(g, to_format), g.output, g.output, {0, g.axis[kWidth].output},
+               {0, g.channels});
+  const int bytes = static_cast<int>(IndexBytes(to_format));
+  bool valid = true;
+  map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
+    valid &= map.TranslateTo(first, count, bytes, static_cast<char*>(to) + OffsetOf(first, g.output) * bytes);
   });
   return valid;
 }
 
-bool FindInvalidIndex(const Geometry& g, bool has_empty_window, int32_t index_format, const void* index, bool in_window,
-                      InvalidIndex* found) {
-  const IndexReader reader(g, index_format, has_empty_window);
-  const PositionStrides unused = {};
-  bool any = false;
-  ForEachOutput(g, {0, g.OutputLines()}, [&](const OutputPosition& output, int64_t offset) {
-    if (any) return;
-    int64_t at[3];
-    const auto result = reader.Read(index, offset, output, at);
-    const bool tap = result == IndexReader::kPosition && Encode(g, PEAKPOOL_INDEX_WINDOW_U32, unused, output, at) >= 0;
-    any = result == IndexReader::kInvalid || (result == IndexReader::kPosition && in_window && !tap);
-    if (any) {
-      *found = {output.n, output.c, {output.o[0], output.o[1], output.o[2]}, reader.Value(index, offset)};
-    }
+bool DecodeTaps(const Indices& from, const IndexKernels* kernels, const Strides& taps_strides, int64_t origin,
+                uint8_t* taps, Range lines, Range channels) {
+  const Geometry& g = *from.geometry;
+  IndexMap map(from, kernels, NumberingOf(g, PEAKPOOL_INDEX_WINDOW_U8), g.output, taps_strides,
+               {0, g.axis[kWidth].output}, channels);
+  bool valid = true;
+  map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
+    valid &= map.TranslateTo(first, count, 1, taps + OffsetOf(first, taps_strides) - origin);
   });
-  return any;
+  return valid;
 }
 
-void ExpandTaps(const Geometry& geometry, int32_t index_format, const void* taps, int tap_bytes, Range lines,
-                Range columns, Range channels, void* index) {
-  if (tap_bytes == 1) {
-    ExpandAny<uint8_t>(geometry, index_format, taps, lines, columns, channels, index);
-  } else if (tap_bytes == 2) {
-    ExpandAny<uint16_t>(geometry, index_format, taps, lines, columns, channels, index);
-  } else {
-    ExpandAny<uint32_t>(geometry, index_format, taps, lines, columns, channels, index);
+namespace {
+
+// Bytes of taps, of windows of few taps and never empty: no need to take them apart. A tap has a bit for its place
+// along each axis, an output has the bits of the places that are not padding.
+class TapBytes {
+ public:
+  static bool Takes(const Indices& indices) {
+    const Geometry& g = *indices.geometry;
+    int64_t places = 0;
+    for (const Axis& axis : g.axis) places += axis.kernel > 1 ? axis.kernel : 0;
+    // A bit is left for what is no tap, or there is nothing of the kind.
+    return indices.format == PEAKPOOL_INDEX_WINDOW_U8 && !indices.has_empty_window && g.Taps() <= 16 &&
+           (places <= 7 || (places == 8 && g.Taps() == 16));
   }
+
+  TapBytes(const Indices& indices, const IndexKernels* kernels)
+      : g_(*indices.geometry), kernels_(kernels), taps_(static_cast<const uint8_t*>(indices.base)) {
+    int shift = 0;
+    for (int a = 2; a >= 0; --a) {
+      shift_[a] = shift;
+      shift += g_.axis[a].kernel > 1 ? static_cast<int>(g_.axis[a].kernel) : 0;
+    }
+    for (int64_t tap = 0; tap < 16; ++tap) {
+      int64_t rest = tap;
+      int bits = 0;
+      for (int a = 2; a >= 0; --a) {
+        const int64_t kernel = g_.axis[a].kernel;
+        if (kernel > 1) bits |= 1 << (shift_[a] + rest % kernel);
+        rest /= kernel;
+      }
+      bits_[tap] = static_cast<uint8_t>(rest == 0 ? bits : 0x80);
+    }
+    all_ = g_.Taps() == 16 ? 0xFF : 0x7F;
+  }
+
+  bool Validate(Range lines) {
+    const Axis *d = &g_.axis[kDepth], *h = d + 1, *w = h + 1;
+    const Strides& s = g_.output;
+    const int64_t pixel = g_.channels_last ? g_.channels : 1, line = w->output * pixel;
+    const int64_t plane_lines = d->output * h->output, plane = plane_lines * line;
+    const bool dense_line = !g_.channels_last || w->output == 1 || s.axis[kWidth] == pixel;
+    const bool dense_plane = dense_line && (h->output == 1 || s.axis[kHeight] == line) &&
+                             (d->output == 1 || s.axis[kDepth] == line * h->output);
+    const bool dense_image = dense_plane && (g_.channels_last || g_.channels == 1 || s.channel == plane);
+    const int64_t image_lines = plane_lines * (g_.channels_last ? 1 : g_.channels);
+    const bool dense = dense_image && (g_.batch == 1 || s.batch == image_lines * line);
+    bool all_inside = true;
+    for (int a = 0; a < 3; ++a) {
+      const Axis& axis = g_.axis[a];
+      all_inside = all_inside && !axis.adaptive && axis.pad_before == 0 &&
+                   axis.Begin(axis.output - 1) + (axis.kernel - 1) * axis.dilation < axis.input;
+    }
+
+    if (all_inside || (dense_plane && plane <= kTable)) {
+      // Runs go on for as long as the memory does.
+      int64_t table = kTable;
+      if (all_inside) {
+        std::memset(allowed_, all_, kTable);
+      } else {
+        table = FillPlane(plane, pixel);
+      }
+      const int64_t lines_of_run = dense         ? g_.OutputLines()
+                                   : dense_image ? image_lines
+                                   : dense_plane ? plane_lines
+                                   : dense_line  ? 1
+                                                 : 0;
+      if (lines_of_run > 0) {
+        for (int64_t begin = lines.begin, end; begin < lines.end; begin = end) {
+          end = std::min(begin - begin % lines_of_run + lines_of_run, lines.end);
+          const int64_t first = all_inside ? 0 : begin % plane_lines * line;
+          if (!InRuns(taps_ + OffsetOf(g_.OutputAt(begin), s), (end - begin) * line, first, table, 0xFF)) return false;
+        }
+        return true;
+      }
+    }
+    const uint8_t columns = static_cast<uint8_t>(w->kernel > 1 ? (1 << w->kernel) - 1 : 0);
+    if (!dense_line || line > kTable) std::memset(allowed_, 0xFF, kTable);
+    if (dense_line && line <= kTable) {
+      FillLine(pixel);
+      for (int64_t i = 0; i < line; ++i) allowed_[i] |= static_cast<uint8_t>(~columns);
+    }
+    for (int64_t i = lines.begin; i < lines.end; ++i) {
+      OutputPosition output = g_.OutputAt(i);
+      const uint8_t rows = static_cast<uint8_t>(Places(kDepth, output.o[0]) | Places(kHeight, output.o[1]));
+      if (dense_line && line <= kTable) {
+        if (!InRuns(taps_ + OffsetOf(output, s), line, 0, kTable, rows | columns)) return false;
+        continue;
+      }
+      // Columns that have the same places.
+      for (int64_t end; output.o[kWidth] < w->output; output.o[kWidth] = end) {
+        const uint8_t places = Places(kWidth, output.o[kWidth]);
+        end = output.o[kWidth] + 1;
+        while (dense_line && end < w->output && Places(kWidth, end) == places) ++end;
+        const int64_t count = (end - output.o[kWidth]) * pixel;
+        if (!InRuns(taps_ + OffsetOf(output, s), count, 0, kTable, rows | places)) return false;
+      }
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int64_t kTable = 4096;
+
+  // The bits of the places of an axis that are not padding.
+  uint8_t Places(int a, int64_t o) const {
+    const Axis& axis = g_.axis[a];
+    if (axis.kernel == 1) return 0;
+    return static_cast<uint8_t>(((1 << axis.TapEnd(o)) - (1 << axis.FirstTap(o))) << shift_[a]);
+  }
+  void FillLine(int64_t pixel) {
+    for (int64_t w = 0; w < g_.axis[kWidth].output; ++w) {
+      std::memset(allowed_ + w * pixel, Places(kWidth, w), static_cast<size_t>(pixel));
+    }
+  }
+  // As many whole planes as there is room for; returns the bytes.
+  int64_t FillPlane(int64_t plane, int64_t pixel) {
+    FillLine(pixel);
+    const int64_t line = g_.axis[kWidth].output * pixel;
+    for (int64_t at = plane - line; at >= 0; at -= line) {  // the first line, which the others need, last
+      const int64_t row = at / line, d = row / g_.axis[kHeight].output;
+      const uint8_t places = Places(kDepth, d) | Places(kHeight, row - d * g_.axis[kHeight].output);
+      for (int64_t i = 0; i < line; ++i) allowed_[at + i] = allowed_[i] | places;
+    }
+    int64_t filled = plane;
+    for (; filled + plane <= std::min(kTable, g_.Planes() * plane); filled += plane) {
+      std::memcpy(allowed_ + filled, allowed_, static_cast<size_t>(plane));
+    }
+    return filled;
+  }
+  bool InRuns(const uint8_t* taps, int64_t count, int64_t at, int64_t table, uint8_t also) const {
+    bool valid = true;
+    for (int64_t done = 0; done < count && valid; at = 0) {
+      const int64_t run = std::min(count - done, table - at);
+      valid = kernels_->validate_taps(taps + done, run, allowed_ + at, also, bits_);
+      done += run;
+    }
+    return valid;
+  }
+
+  const Geometry& g_;
+  const IndexKernels* const kernels_;
+  const uint8_t* const taps_;
+  int shift_[3];
+  uint8_t all_;  // every bit that a tap can have
+  alignas(16) uint8_t bits_[16];
+  alignas(64) uint8_t allowed_[kTable];
+};
+
+}  // namespace
+
+bool ValidateIndices(const Indices& indices, const IndexKernels* kernels, Range lines) {
+  if (kernels != nullptr && TapBytes::Takes(indices)) return TapBytes(indices, kernels).Validate(lines);
+  const Geometry& g = *indices.geometry;
+  IndexMap map(indices, kernels, NumberingOf(g, PEAKPOOL_INDEX_WINDOW_U32), g.output, g.output,
+               {0, g.axis[kWidth].output}, {0, g.channels});
+  alignas(64) uint32_t taps[IndexMap::kLongestRun];
+  bool valid = true;
+  map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
+    valid = valid && map.Translate(first, count, 0, taps);
+  });
+  return valid;
+}
+
+bool FindInvalidIndex(const Indices& indices, InvalidIndex* found) {
+  const Geometry& g = *indices.geometry;
+  const IndexReader reader(indices);
+  for (int64_t line = 0; line < g.OutputLines(); ++line) {
+    OutputPosition output = g.OutputAt(line);
+    for (output.o[kWidth] = 0; output.o[kWidth] < g.axis[kWidth].output; ++output.o[kWidth]) {
+      const int64_t first = output.c, end = g.channels_last ? g.channels : first + 1;
+      for (output.c = first; output.c < end; ++output.c) {
+        const int64_t offset = OffsetOf(output, g.output);
+        int64_t tap[3];
+        if (reader.Read(output, offset, tap) != IndexReader::kInvalid) continue;
+        *found = {output.n, output.c, {output.o[0], output.o[1], output.o[2]}, reader.Value(offset)};
+        return true;
+      }
+      output.c = first;
+    }
+  }
+  return false;
 }
 
 }  // namespace peakpool

@@ -105,6 +105,7 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
   plan->problem.target = nullptr;
   plan->shape = shape;
   plan->kernels = KernelsFor(problem.type, target);
+  plan->index_kernels = IndexKernelsFor(target);
   plan->forward = ChooseForward(shape);
   plan->backward = ChooseBackward(shape);
   plan->forward_kernel = nullptr;
@@ -112,8 +113,7 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
   if (plan->kernels == nullptr) {
     // A machine that runs none of this build's targets.
     constexpr const char* kWhy = "this machine runs no vector target of this build";
-    plan->forward = {Algorithm::kIm2col, kWhy, nullptr, nullptr};
-    if (plan->backward.algorithm == Algorithm::kGather) plan->backward = {Algorithm::kScatter, kWhy, nullptr, nullptr};
+    plan->forward = plan->backward = {Algorithm::kIm2col, kWhy, nullptr, nullptr};
   } else {
     const Kernels& kernels = *plan->kernels;
     const bool last = shape.geometry.channels_last;

@@ -4,13 +4,15 @@
 #define PEAKPOOL_SRC_PLAN_H_
 
 #include "src/choose.h"
+#include "src/kernels/index_kernels.h"
 #include "src/kernels/kernels.h"
 #include "src/shape.h"
 
 struct peakpool_plan {
   peakpool_problem problem;  // as the caller described it, without the target
   peakpool::Shape shape;
-  const peakpool::Kernels* kernels;  // null where every algorithm is im2col
+  const peakpool::Kernels* kernels;             // null where every algorithm is im2col
+  const peakpool::IndexKernels* index_kernels;  // likewise
   peakpool::Choice forward, backward;
   peakpool::ForwardKernel forward_kernel;    // null for im2col
   peakpool::BackwardKernel backward_kernel;  // null for im2col and scatter

@@ -168,8 +168,9 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   unsigned char* base = static_cast<unsigned char*>(index) - row_offset;
   for (int64_t plane = 0; plane < planes; ++plane) {
     const int64_t line = plane * height.output + o;
-    ExpandTaps(g, whole.problem.index_format, stream->taps + plane * line_taps * tap_bytes, tap_bytes, {line, line + 1},
-               {0, g.axis[kWidth].output}, {0, g.channels}, base);
+    ExpandTaps(g, whole.index_kernels, whole.shape.has_empty_window, whole.problem.index_format,
+               stream->taps + plane * line_taps * tap_bytes, tap_bytes, {line, line + 1}, {0, g.axis[kWidth].output},
+               {0, g.channels}, base);
   }
 }
 

@@ -3,20 +3,32 @@
 
 #include <cstring>
 
-#include "peakpool/peakpool.h"
-#include "src/index_reader.h"
-
 namespace peakpool {
 namespace {
 
-template <class Element>
-void Zero(const Geometry& g, Element* x, int64_t inner) {
-  const int64_t run = g.channels_last ? inner : g.axis[2].input;
-  for (int64_t d = 0; d < g.axis[0].input; ++d) {
-    for (int64_t h = 0; h < g.axis[1].input; ++h) {
-      Element* row = x + d * g.input.axis[0] + h * g.input.axis[1];
-      for (int64_t w = 0; w < (g.channels_last ? g.axis[2].input : 1); ++w) {
-        std::memset(row + w * g.input.axis[2], 0, static_cast<size_t>(run) * sizeof(Element));
+// Zeroes and stores go over so many bytes of x at a time, while they are in the L1 cache.
+constexpr int64_t kGroupBytes = 16 * 1024;
+
+// `count` contiguous bytes per column of a plane, or per row where the columns follow each other: as few pieces as the
+// strides allow.
+void ZeroPlanes(const Geometry& g, int64_t bytes, char* x, int64_t planes, int64_t channels) {
+  struct {
+    int64_t size, stride;
+  } loops[4] = {{planes, g.channels_last ? g.input.batch : g.input.channel},
+                {g.axis[kDepth].input, g.input.axis[kDepth]},
+                {g.axis[kHeight].input, g.input.axis[kHeight]},
+                {g.axis[kWidth].input, g.input.axis[kWidth]}};
+  int64_t run = g.channels_last ? channels : 1;
+  int outer = 4;
+  while (outer > 0 && (loops[outer - 1].size == 1 || loops[outer - 1].stride == run)) run *= loops[--outer].size;
+  for (int i = outer; i < 4; ++i) loops[i].size = 1;
+  for (int64_t p = 0; p < loops[0].size; ++p) {
+    for (int64_t d = 0; d < loops[1].size; ++d) {
+      for (int64_t h = 0; h < loops[2].size; ++h) {
+        for (int64_t w = 0; w < loops[3].size; ++w) {
+          const int64_t at = p * loops[0].stride + d * loops[1].stride + h * loops[2].stride + w * loops[3].stride;
+          std::memset(x + at * bytes, 0, static_cast<size_t>(run * bytes));
+        }
       }
     }
   }
@@ -24,34 +36,31 @@ void Zero(const Geometry& g, Element* x, int64_t inner) {
 
 template <class Element>
 bool UnpoolElements(const UnpoolCall& call) {
-  const Geometry& g = *call.geometry;
-  const IndexReader reader(g, call.index_format, call.has_empty_window);
-  const int64_t inner = g.channels_last ? call.channels.size() : 1;
+  const Geometry& g = *call.indices.geometry;
+  const Element* y = static_cast<const Element*>(call.y);
+  Element* x = static_cast<Element*>(call.x);
+  IndexMap map(call.indices, call.kernels, {g.input, false}, g.output, g.output, {0, g.axis[kWidth].output},
+               call.channels);
+  const int64_t plane_lines = g.axis[kDepth].output * g.axis[kHeight].output;
+  const int64_t plane_bytes =
+      g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input * static_cast<int64_t>(sizeof(Element));
+  const int64_t step = g.channels_last ? 1 : std::max<int64_t>(kGroupBytes / plane_bytes, 1);
   bool valid = true;
-  for (int64_t plane = call.planes.begin; plane < call.planes.end; ++plane) {
-    OutputPosition output;
-    output.n = g.channels_last ? plane : plane / g.channels;
-    const int64_t first = g.channels_last ? call.channels.begin : plane % g.channels;
-    Element* x = static_cast<Element*>(call.x) + output.n * g.input.batch + first * g.input.channel;
-    const int64_t source = output.n * g.output.batch + first * g.output.channel;
-    Zero(g, x, inner);
-    for (output.o[0] = 0; output.o[0] < g.axis[0].output; ++output.o[0]) {
-      for (output.o[1] = 0; output.o[1] < g.axis[1].output; ++output.o[1]) {
-        for (output.o[2] = 0; output.o[2] < g.axis[2].output; ++output.o[2]) {
-          const int64_t at =
-              source + output.o[0] * g.output.axis[0] + output.o[1] * g.output.axis[1] + output.o[2] * g.output.axis[2];
-          for (int64_t i = 0; i < inner; ++i) {
-            output.c = first + i;
-            int64_t to[3];
-            const auto result = reader.Read(call.index, at + i, output, to);
-            valid &= result != IndexReader::kInvalid;
-            if (result != IndexReader::kPosition) continue;
-            x[to[0] * g.input.axis[0] + to[1] * g.input.axis[1] + to[2] * g.input.axis[2] + i] =
-                static_cast<const Element*>(call.y)[at + i];
-          }
-        }
+  for (int64_t plane = call.planes.begin, end; plane < call.planes.end; plane = end) {
+    const int64_t n = g.channels_last ? plane : plane / g.channels;
+    const int64_t c = g.channels_last ? call.channels.begin : plane - n * g.channels;
+    end = std::min(plane + step, call.planes.end);
+    if (!g.channels_last) end = std::min(end, (n + 1) * g.channels);
+    ZeroPlanes(g, sizeof(Element), reinterpret_cast<char*>(x + n * g.input.batch + c * g.input.channel), end - plane,
+               call.channels.size());
+    map.ForEachRun({plane * plane_lines, end * plane_lines}, [&](const OutputPosition& first, int64_t count) {
+      int64_t to[IndexMap::kLongestRun];
+      valid &= map.TranslateTo(first, count, 8, to);
+      const Element* from = y + OffsetOf(first, g.output);
+      for (int64_t i = 0; i < count; ++i) {
+        if (to[i] >= 0) x[to[i]] = from[i];
       }
-    }
+    });
   }
   return valid;
 }

@@ -226,6 +226,16 @@ struct SumLanes {
   using Element = T;
   using Lane = std::conditional_t<sizeof(T) == 8, double, float>;
 
+  // With the canonical NaN for any. Store does so by itself for the 16-bit floats.
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Canonical(D d, hn::Vec<D> v) {
+    if constexpr (std::is_floating_point<T>::value) {
+      const hn::RebindToSigned<D> di;
+      return hn::IfThenElse(hn::IsNaN(v), hn::BitCast(d, hn::Set(di, FloatBits<T>::kNan)), v);
+    } else {
+      return v;
+    }
+  }
   template <class D>
   static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
     if constexpr (std::is_floating_point<T>::value) {

@@ -1,23 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gathers the kernel families into the table of one element type; included once per target by each type's .cc.
+#include "src/kernels/dispatch.h"
 #include "src/kernels/kernels.h"
-
-#ifndef PEAKPOOL_DISPATCH
-// Calls the exported table function of the best of `targets` (a mask of HWY_* bits) that is compiled in, or of the
-// baseline; null where the build has no baseline kernels and none matches. Leaves Highway's process-wide choice alone:
-// plans may ask for any target while other threads use another one.
-#if (HWY_TARGETS & (HWY_TARGETS - 1)) == 0
-#define PEAKPOOL_DISPATCH(function, targets) (static_cast<void>(targets), HWY_DISPATCH_TABLE(function)[0]())
-#else
-#define PEAKPOOL_DISPATCH(function, targets)                                     \
-  [](int64_t mask) {                                                             \
-    hwy::ChosenTarget chosen;                                                    \
-    chosen.Update(mask);                                                         \
-    const auto table_function = HWY_DISPATCH_TABLE(function)[chosen.GetIndex()]; \
-    return table_function == nullptr ? nullptr : table_function();               \
-  }(targets)
-#endif
-#endif
 
 #if defined(PEAKPOOL_SRC_KERNELS_TABLE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_TABLE_INL_H_

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// One dispatch per plan. Included after hwy/foreach_target.h, once per target.
+#include "hwy/highway.h"
+
+#ifndef PEAKPOOL_DISPATCH
+// Calls the exported table function of the best of `targets` (a mask of HWY_* bits) that is compiled in, or of the
+// baseline; null where the build has no baseline kernels and none matches. Leaves Highway's process-wide choice alone:
+// plans may ask for any target while other threads use another one.
+#if (HWY_TARGETS & (HWY_TARGETS - 1)) == 0
+#define PEAKPOOL_DISPATCH(function, targets) (static_cast<void>(targets), HWY_DISPATCH_TABLE(function)[0]())
+#else
+#define PEAKPOOL_DISPATCH(function, targets)                                     \
+  [](int64_t mask) {                                                             \
+    hwy::ChosenTarget chosen;                                                    \
+    chosen.Update(mask);                                                         \
+    const auto table_function = HWY_DISPATCH_TABLE(function)[chosen.GetIndex()]; \
+    return table_function == nullptr ? nullptr : table_function();               \
+  }(targets)
+#endif
+#endif

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of kernels for indices of one Highway target. They serve every element type.
+#ifndef PEAKPOOL_SRC_KERNELS_INDEX_KERNELS_H_
+#define PEAKPOOL_SRC_KERNELS_INDEX_KERNELS_H_
+
+#include <cstdint>
+
+namespace peakpool {
+
+// What turns the indices of neighbouring outputs into other numbers for the same taps. An index is
+//   from_base[i] + from_add + the sum of digit * step,
+// its digits being the taps along each axis after the window's first that is not padding, slowest step first; the
+// steps are such that digits are unique. The result is to_base[i] + to_add + the sum of digit * to_step. All arithmetic
+// is modulo 2^32; 64-bit indices have from_high above.
+struct TranslateCall {
+  struct Digit {
+    uint32_t step, to_step;  // step below 2^31
+    float reciprocal;        // of step
+    bool varies;             // whether most is by output, or one value
+    const int32_t* most;     // the greatest digit that is a tap; negative: none, the window is empty
+  };
+  // By output; tables are readable for kIndexLanes more.
+  const uint32_t *from_base, *to_base;
+  uint32_t from_add, to_add, from_high;
+  int from_bytes;  // 1, 2, 4 or 8 per index
+  int digits;
+  Digit digit[3];
+  uint32_t limit;  // at most 2^31 - 1: so much beyond the base is no tap, nor is anything further
+  bool beyond;     // limit is 2^21 or more
+  bool has_empty;  // some windows are empty; their index is all ones
+};
+
+// As many lanes as the longest vectors have.
+constexpr int64_t kIndexLanes = 64;
+
+struct IndexKernels {
+  int64_t target;
+  // Translates `count` indices. What is invalid comes out as all ones, as does the mark of an empty window; false if
+  // any is invalid.
+  bool (*translate)(const TranslateCall& call, const void* from, int64_t count, uint32_t* to);
+  // The lower bytes (1, 2 or 4) of `count` numbers, or 8 with `high` above; all ones stay all ones.
+  void (*narrow)(const uint32_t* from, int64_t count, int bytes, uint32_t high, void* to);
+  // Whether each tap is below 16 and the bits that the table of 16 has for it are all set both in its `allowed` and in
+  // `also`.
+  bool (*validate_taps)(const uint8_t* taps, int64_t count, const uint8_t* allowed, uint8_t also, const uint8_t* bits);
+  // Elements of a peakpool_type to the floats or doubles in which gradients sum, and back: rounded to nearest even, NaN
+  // canonical. By type; null for integers.
+  void (*load_sums[4])(const void* from, int64_t count, void* sums);
+  void (*store_sums[4])(const void* sums, int64_t count, void* to);
+};
+
+// Those for the best of `targets` (a mask of HWY_* bits) that is compiled in, null if none is.
+const IndexKernels* IndexKernelsFor(int64_t targets);
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_KERNELS_INDEX_KERNELS_H_
