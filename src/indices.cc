@@ -502,9 +502,10 @@ class TapBytes {
       // Runs go on for as long as the memory does.
       int64_t table = kTable;
       if (all_inside) {
-        std::memset(allowed_, all_, kTable);
+        table = std::min(kTable, lines.size() * line);
+        std::memset(allowed_, all_, static_cast<size_t>(table));
       } else {
-        table = FillPlane(plane, pixel);
+        table = FillPlane(plane, pixel, (lines.size() + plane_lines - 1) / plane_lines + 1);
       }
       const int64_t lines_of_run = dense         ? g_.OutputLines()
                                    : dense_image ? image_lines
@@ -560,7 +561,7 @@ class TapBytes {
     }
   }
   // As many whole planes as there is room for; returns the bytes.
-  int64_t FillPlane(int64_t plane, int64_t pixel) {
+  int64_t FillPlane(int64_t plane, int64_t pixel, int64_t planes) {
     FillLine(pixel);
     const int64_t line = g_.axis[kWidth].output * pixel;
     for (int64_t at = plane - line; at >= 0; at -= line) {  // the first line, which the others need, last
@@ -569,7 +570,7 @@ class TapBytes {
       for (int64_t i = 0; i < line; ++i) allowed_[at + i] = allowed_[i] | places;
     }
     int64_t filled = plane;
-    for (; filled + plane <= std::min(kTable, g_.Planes() * plane); filled += plane) {
+    for (; filled + plane <= std::min(kTable, planes * plane); filled += plane) {
       std::memcpy(allowed_ + filled, allowed_, static_cast<size_t>(plane));
     }
     return filled;
