@@ -316,25 +316,19 @@ class SeparablePlan {
     return axis.Begin(axis.output - 1) >= axis.input || axis.pad_before > (axis.kernel - 1) * axis.dilation ||
            (axis.pad_before > 0 && axis.dilation > axis.input);
   }
-  // Whether some window has a tap at position y.
+  // Whether some window may have a tap at position y.
   static bool IsTouched(const Axis& axis, int64_t y) {
-    if (axis.stride == 1) return true;
-    const int64_t at = y - axis.Begin(0);
-    for (int64_t o = std::min(axis.output - 1, FloorDivide(at, axis.stride)); o >= 0; --o) {
-      const int64_t reach = at - o * axis.stride;
-      if (reach > (axis.kernel - 1) * axis.dilation) return false;
-      if (reach % axis.dilation == 0) return true;
-    }
-    return false;
+    const int64_t reach = (axis.kernel - 1) * axis.dilation;
+    return reach + 1 >= axis.stride || (y - axis.Begin(0)) % axis.stride <= reach;
   }
   static int64_t Span(int64_t outputs, int64_t taps, const Axis& axis) {
     return (outputs - 1) * axis.stride + (taps - 1) * axis.dilation + 1;
   }
   int64_t RoundUp(int64_t elements) const { return (elements + n_ - 1) / n_ * n_; }
-  // Rows are worked on four vectors at a time. Odd numbers of vectors keep them out of the same cache sets.
+  // Odd numbers of vectors keep long rows out of the same cache sets.
   int64_t RowPitch(int64_t elements) const {
-    const int64_t quads = (elements + 4 * n_ - 1) / (4 * n_) * 4 * n_;
-    return quads + (quads % 256 == 0 ? n_ : 0);
+    const int64_t pitch = RoundUp(elements);
+    return pitch + (pitch % 256 == 0 ? n_ : 0);
   }
 
   int64_t PlaneStep(const Strides& s) const { return geometry_.channels_last ? s.batch : s.channel; }
@@ -395,17 +389,13 @@ class SeparablePlan {
     }
     if (!deep_) tile_ = ShrinkToFit(1);
     Tile& t = tile_;
-    // Lines of a few vectors: several planes side by side, as long as all of it stays in the first-level cache.
-    const int64_t most = std::min(images_of_planes_, lines / LinesPerPlane());
-    if (most > 1 && t.columns == width_.output && t.channels == inner_ && t.taps_x == width_.kernel &&
-        t.taps_y == height_.kernel && (!geometry_.channels_last || PixelsAreDense())) {
-      Tile more = t;
-      more.planes = std::min(most, 32 * n_ / (Segment() * inner_));
-      while (more.planes > 1 && (!Fits(more) || ScratchLanes(more, 1) > capacity_ / 8 * 5)) {
-        more.planes = more.planes * 3 / 4;
-      }
-      if (more.planes > 1) t = more;
+    // Lines of a few vectors: more planes side by side, as long as all of it stays in the first-level cache.
+    Tile more = t;
+    more.planes = MostPlanes(t, 32 * n_);
+    while (more.planes > t.planes && (!Fits(more) || ScratchLanes(more, 1) > capacity_ / 8 * 5)) {
+      more.planes = more.planes * 3 / 4;
     }
+    if (more.planes > t.planes) t = more;
     height_ring_.slots = RingRows(t);
     depth_ring_.slots = RingPlanes(t);
     depth_ring_.pitch = BlockElements(t);
@@ -419,14 +409,25 @@ class SeparablePlan {
            (arrays_ == 1 || call_.taps.strides.axis[kWidth] == inner_);
   }
 
+  // Planes that fill so many elements side by side.
+  int64_t MostPlanes(const Tile& t, int64_t elements) const {
+    const bool whole = t.columns == width_.output && t.channels == inner_ && t.taps_x == width_.kernel &&
+                       t.taps_y == height_.kernel && (!geometry_.channels_last || PixelsAreDense());
+    const int64_t most = std::min(images_of_planes_, (call_.end - call_.begin) / LinesPerPlane());
+    return whole ? std::max<int64_t>(1, std::min(most, elements / (Segment() * inner_))) : 1;
+  }
+
   [[gnu::cold]] Tile ShrinkToFit(int64_t depths) const {
     const int64_t rows = std::min(height_.output, call_.end - call_.begin);
-    Tile t = {width_.output, inner_, std::min(rows, std::max<int64_t>(32, height_.kernel)), depths, height_.kernel,
-              width_.kernel, 1};
+    const Tile whole = {
+        width_.output, inner_, std::min(rows, std::max<int64_t>(32, height_.kernel)), depths, height_.kernel,
+        width_.kernel, 1};
+    Tile t = whole;
+    t.planes = MostPlanes(t, 4 * n_);
     // A window whose row alone takes a good part of scratch is reduced in parts.
     while (t.taps_x > 1 && (Span(1, t.taps_x, width_) * std::min(inner_, n_)) * arrays_ > capacity_ / 4) {
       t.taps_x = (t.taps_x + 1) / 2;
-      t.taps_y = t.rows = 1;
+      t.taps_y = t.rows = t.planes = 1;
     }
     const int64_t halo = Span(1, t.taps_x, width_) / width_.stride;
     while (!Fits(t)) {
@@ -434,6 +435,8 @@ class SeparablePlan {
         t.depths = (t.depths + 1) / 2;
       } else if (t.rows > 16) {
         t.rows = (t.rows + 1) / 2;
+      } else if (t.planes > 1) {
+        t = whole;
       } else if (t.channels > 4 * n_) {
         t.channels = RoundUp(t.channels / 2);
       } else if (t.columns > 2 * halo + 4 * n_) {
@@ -502,7 +505,7 @@ class SeparablePlan {
 
     // In vectors loaded and stored per row: all taps at once, or windows grown by passes.
     const int64_t row_vectors = (p.pitch + n_ - 1) / n_;
-    const bool scalar_split = stride > 2 && channels == 1;
+    const bool scalar_split = stride > 4 && channels == 1;
     const int64_t phases = std::min(stride, Span(1, taps, width_));  // if all taps are read at once
     int64_t grow_cost = stride == 1 ? 0 : scalar_split ? outputs : 2 * out_vectors_;
     const int64_t split_cost = stride == 1 ? 0 : scalar_split ? phases * outputs : 2 * row_vectors;
@@ -750,10 +753,19 @@ class SeparableRun : SeparablePlan {
     const int64_t pitch = PhasePitch();
     const int64_t phases = width_plan_.phases;
     const int64_t pixels = count / stride;
-    if (channels == 1 && stride == 2) {
+    if (channels == 1 && stride <= 4) {
       for (int64_t j = 0; j < pixels; j += N()) {
-        V p0, p1;
-        hn::LoadInterleaved2(d, from + 2 * j, p0, p1);
+        V p0, p1, p2, p3;
+        if (stride == 2) {
+          hn::LoadInterleaved2(d, from + 2 * j, p0, p1);
+        } else if (stride == 3) {
+          hn::LoadInterleaved3(d, from + 3 * j, p0, p1, p2);
+          if (phases > 2) hn::StoreU(p2, d, to + 2 * pitch + j);
+        } else {
+          hn::LoadInterleaved4(d, from + 4 * j, p0, p1, p2, p3);
+          if (phases > 2) hn::StoreU(p2, d, to + 2 * pitch + j);
+          if (phases > 3) hn::StoreU(p3, d, to + 3 * pitch + j);
+        }
         if (phases > 1) hn::StoreU(p1, d, to + pitch + j);
         hn::StoreU(p0, d, to + j);
       }
@@ -764,8 +776,10 @@ class SeparableRun : SeparablePlan {
       Lane* HWY_RESTRICT target = to + phase * pitch;
       if (channels == 1) {
         for (int64_t j = 0; j < pixels; ++j) target[j] = source[j * stride];
-      } else {
+      } else if (channels <= N()) {
         // Writes past a pixel are overwritten by the next one.
+        for (int64_t j = 0; j < pixels; j += channels) hn::StoreU(hn::LoadU(d, source + j * stride), d, target + j);
+      } else {
         for (int64_t j = 0; j < pixels; j += channels) {
           for (int64_t c = 0; c < channels; c += N()) {
             hn::StoreU(hn::LoadU(d, source + j * stride + c), d, target + j + c);
@@ -775,73 +789,63 @@ class SeparableRun : SeparablePlan {
     }
   }
 
-  // The last pass: combines windows into ring rows from `to` on, four vectors at a time.
+  // The last pass: combines windows into ring rows from `to` on.
   template <bool kCarried>
   HWY_NOINLINE void Gather(Buffer from, Buffer to, int64_t rows, int64_t pitch, int64_t y) const {
+    const int64_t n = N();
+    for (int64_t r = 0; r < rows; ++r, from = At(from, pitch), to = At(to, out_pitch_)) {
+      const V row_tap = hn::Set(D(), RingTap(kHeight, y + r));
+      int64_t v = 0;
+      for (; v + 4 <= out_vectors_; v += 4) GatherVectors<kCarried, true>(At(from, v * n), At(to, v * n), v, row_tap);
+      for (; v < out_vectors_; ++v) GatherVectors<kCarried, false>(At(from, v * n), At(to, v * n), v, row_tap);
+    }
+  }
+  // One vector of a ring row, or four.
+  template <bool kCarried, bool kFour>
+  HWY_INLINE void GatherVectors(Buffer from, Buffer to, int64_t vector, V row_tap) const {
     const D d;
     const int64_t step = width_.dilation * width_plan_.channels;
     const int64_t windows = width_plan_.last_taps, n = N();
-    const bool edge = width_plan_.edge > 0;
-    for (int64_t r = 0; r < rows; ++r) {
-      const V row_tap = hn::Set(d, RingTap(kHeight, y + r));
-      for (int64_t v = 0; v < out_vectors_ * n; v += 4 * n) {
-        const Lane* HWY_RESTRICT keys = from.keys + r * pitch + v;
-        V key0 = hn::LoadU(d, keys);
-        V key1 = hn::LoadU(d, keys + n);
-        V key2 = hn::LoadU(d, keys + 2 * n);
-        V key3 = hn::LoadU(d, keys + 3 * n);
-        V tap0 = hn::Zero(d), tap1 = tap0, tap2 = tap0, tap3 = tap0;
-        if constexpr (kCarried) {
-          const Lane* HWY_RESTRICT taps = from.taps + r * pitch + v;
-          tap0 = hn::LoadU(d, taps);
-          tap1 = hn::LoadU(d, taps + n);
-          tap2 = hn::LoadU(d, taps + 2 * n);
-          tap3 = hn::LoadU(d, taps + 3 * n);
-        }
-        for (int64_t t = 1; t < windows; ++t) {
-          const int64_t offset = t < kMaxTaps ? window_offset_[t] : t * step;
-          const V other0 = hn::LoadU(d, keys + offset);
-          const V other1 = hn::LoadU(d, keys + offset + n);
-          const V other2 = hn::LoadU(d, keys + offset + 2 * n);
-          const V other3 = hn::LoadU(d, keys + offset + 3 * n);
-          if constexpr (kTaps) {
-            const V number = hn::Set(d, static_cast<Lane>(t < kMaxTaps ? window_tap_[t] : t * tap_step_[kWidth]));
-            V number0 = number, number1 = number, number2 = number, number3 = number;
-            if constexpr (kCarried) {
-              const Lane* HWY_RESTRICT taps = from.taps + r * pitch + v + offset;
-              number0 = hn::Add(number, hn::LoadU(d, taps));
-              number1 = hn::Add(number, hn::LoadU(d, taps + n));
-              number2 = hn::Add(number, hn::LoadU(d, taps + 2 * n));
-              number3 = hn::Add(number, hn::LoadU(d, taps + 3 * n));
-            }
-            tap0 = hn::IfThenElse(hn::Gt(other0, key0), number0, tap0);
-            tap1 = hn::IfThenElse(hn::Gt(other1, key1), number1, tap1);
-            tap2 = hn::IfThenElse(hn::Gt(other2, key2), number2, tap2);
-            tap3 = hn::IfThenElse(hn::Gt(other3, key3), number3, tap3);
-          }
-          key0 = hn::Max(key0, other0);
-          key1 = hn::Max(key1, other1);
-          key2 = hn::Max(key2, other2);
-          key3 = hn::Max(key3, other3);
-        }
-        const int64_t at = r * out_pitch_ + v;
-        hn::StoreU(key0, d, to.keys + at);
-        hn::StoreU(key1, d, to.keys + at + n);
-        hn::StoreU(key2, d, to.keys + at + 2 * n);
-        hn::StoreU(key3, d, to.keys + at + 3 * n);
+    V key0, key1, key2, key3, tap0, tap1, tap2, tap3;
+    tap0 = tap1 = tap2 = tap3 = hn::Zero(d);
+    const auto load = [&](int64_t at, V& key, V& tap) HWY_ATTR {
+      key = hn::LoadU(d, from.keys + at);
+      if constexpr (kCarried) tap = hn::LoadU(d, from.taps + at);
+    };
+    load(0, key0, tap0);
+    if constexpr (kFour) {
+      load(n, key1, tap1);
+      load(2 * n, key2, tap2);
+      load(3 * n, key3, tap3);
+    }
+    for (int64_t t = 1; t < windows; ++t) {
+      const int64_t offset = t < kMaxTaps ? window_offset_[t] : t * step;
+      const V number = hn::Set(d, static_cast<Lane>(t < kMaxTaps ? window_tap_[t] : t * tap_step_[kWidth]));
+      const auto later = [&](int64_t at, V& key, V& tap) HWY_ATTR {
+        V other, other_tap = hn::Zero(d);
+        load(at, other, other_tap);
         if constexpr (kTaps) {
-          if (edge) {
-            tap0 = LaterTap(tap0, first_taps_ + v);
-            tap1 = LaterTap(tap1, first_taps_ + v + n);
-            tap2 = LaterTap(tap2, first_taps_ + v + 2 * n);
-            tap3 = LaterTap(tap3, first_taps_ + v + 3 * n);
-          }
-          hn::StoreU(hn::Add(tap0, row_tap), d, to.taps + at);
-          hn::StoreU(hn::Add(tap1, row_tap), d, to.taps + at + n);
-          hn::StoreU(hn::Add(tap2, row_tap), d, to.taps + at + 2 * n);
-          hn::StoreU(hn::Add(tap3, row_tap), d, to.taps + at + 3 * n);
+          tap = hn::IfThenElse(hn::Gt(other, key), kCarried ? hn::Add(number, other_tap) : number, tap);
         }
+        key = hn::Max(key, other);
+      };
+      later(offset, key0, tap0);
+      if constexpr (kFour) {
+        later(offset + n, key1, tap1);
+        later(offset + 2 * n, key2, tap2);
+        later(offset + 3 * n, key3, tap3);
       }
+    }
+    const bool edge = width_plan_.edge > 0;
+    const auto store = [&](int64_t i, V key, V tap) HWY_ATTR {
+      if (kTaps && edge) tap = LaterTap(tap, first_taps_ + (vector + i) * n);
+      StorePair(key, kTaps ? hn::Add(tap, row_tap) : tap, to, i * n);
+    };
+    store(0, key0, tap0);
+    if constexpr (kFour) {
+      store(1, key1, tap1);
+      store(2, key2, tap2);
+      store(3, key3, tap3);
     }
   }
   // Where nothing beats the padding at the window's start, the first in-range tap is the answer.
@@ -941,65 +945,75 @@ class SeparableRun : SeparablePlan {
   // `share` outputs of all columns; see ReduceAxis. Four vectors at a time hide the latency of the chain of maxima
   // and the cost of the loops.
   HWY_NOINLINE void ReduceColumns(const Column& c) const {
+    int64_t v = 0;
+    for (; v + 4 <= c.vectors; v += 4) ReduceVectors<true>(c, v);
+    for (; v < c.vectors; ++v) ReduceVectors<false>(c, v);
+  }
+  template <bool kFour>
+  HWY_INLINE void ReduceVectors(const Column& c, int64_t v) const {
     const int64_t n = N();
     const int32_t* HWY_RESTRICT offset = c.offset;
     const int64_t step = c.step, taps = c.taps, share = c.share, apart = c.apart;
     const int64_t core = (share - 1) * apart;
-    for (int64_t v = 0; v < c.vectors; v += 4) {
-      const Buffer rows = At(c.from, v * n);
-      V key0, key1, key2, key3, tap0, tap1, tap2, tap3;
-      tap0 = tap1 = tap2 = tap3 = hn::Zero(D());
-      const auto load = [&](int64_t at) HWY_ATTR {
-        LoadPair(rows, at, key0, tap0);
-        LoadPair(rows, at + n, key1, tap1);
-        LoadPair(rows, at + 2 * n, key2, tap2);
-        LoadPair(rows, at + 3 * n, key3, tap3);
-      };
-      const auto later = [&](int64_t at) HWY_ATTR {
-        Later(rows, at, key0, tap0);
-        Later(rows, at + n, key1, tap1);
-        Later(rows, at + 2 * n, key2, tap2);
-        Later(rows, at + 3 * n, key3, tap3);
-      };
-      const auto earlier = [&](Buffer other, int64_t at) HWY_ATTR {
-        Earlier(other, at, key0, tap0);
-        Earlier(other, at + n, key1, tap1);
-        Earlier(other, at + 2 * n, key2, tap2);
-        Earlier(other, at + 3 * n, key3, tap3);
-      };
-      const auto emit = [&](int64_t g) HWY_ATTR {
-        const int64_t at = g * c.to_pitch + v * n;
-        const V origin = hn::Set(D(), static_cast<Lane>(c.origin - g * c.origin_step));
-        Emit(key0, tap0, c.to, at, origin, c.fresh);
-        Emit(key1, tap1, c.to, at + n, origin, c.fresh);
-        Emit(key2, tap2, c.to, at + 2 * n, origin, c.fresh);
-        Emit(key3, tap3, c.to, at + 3 * n, origin, c.fresh);
-      };
-      // The shared rows, then upwards to the first output's window, keeping each output's part.
-      load(offset[core * step]);
-      for (int64_t t = core + 1; t < taps; ++t) later(offset[t * step]);
-      for (int64_t g = share - 1; g > 0; --g) {
-        StorePair(key0, tap0, shared_, g * 4 * n);
+    const Buffer rows = At(c.from, v * n);
+    V key0, key1, key2, key3, tap0, tap1, tap2, tap3;
+    key1 = key2 = key3 = tap0 = tap1 = tap2 = tap3 = hn::Zero(D());
+    const auto load = [&](int64_t at) HWY_ATTR {
+      LoadPair(rows, at, key0, tap0);
+      if constexpr (!kFour) return;
+      LoadPair(rows, at + n, key1, tap1);
+      LoadPair(rows, at + 2 * n, key2, tap2);
+      LoadPair(rows, at + 3 * n, key3, tap3);
+    };
+    const auto later = [&](int64_t at) HWY_ATTR {
+      Later(rows, at, key0, tap0);
+      if constexpr (!kFour) return;
+      Later(rows, at + n, key1, tap1);
+      Later(rows, at + 2 * n, key2, tap2);
+      Later(rows, at + 3 * n, key3, tap3);
+    };
+    const auto earlier = [&](Buffer other, int64_t at) HWY_ATTR {
+      Earlier(other, at, key0, tap0);
+      if constexpr (!kFour) return;
+      Earlier(other, at + n, key1, tap1);
+      Earlier(other, at + 2 * n, key2, tap2);
+      Earlier(other, at + 3 * n, key3, tap3);
+    };
+    const auto emit = [&](int64_t g) HWY_ATTR {
+      const int64_t at = g * c.to_pitch + v * n;
+      const V origin = hn::Set(D(), static_cast<Lane>(c.origin - g * c.origin_step));
+      Emit(key0, tap0, c.to, at, origin, c.fresh);
+      if constexpr (!kFour) return;
+      Emit(key1, tap1, c.to, at + n, origin, c.fresh);
+      Emit(key2, tap2, c.to, at + 2 * n, origin, c.fresh);
+      Emit(key3, tap3, c.to, at + 3 * n, origin, c.fresh);
+    };
+    // The shared rows, then upwards to the first output's window, keeping each output's part.
+    load(offset[core * step]);
+    for (int64_t t = core + 1; t < taps; ++t) later(offset[t * step]);
+    for (int64_t g = share - 1; g > 0; --g) {
+      StorePair(key0, tap0, shared_, g * 4 * n);
+      if constexpr (kFour) {
         StorePair(key1, tap1, shared_, (g * 4 + 1) * n);
         StorePair(key2, tap2, shared_, (g * 4 + 2) * n);
         StorePair(key3, tap3, shared_, (g * 4 + 3) * n);
-        for (int64_t t = g * apart - 1; t >= (g - 1) * apart; --t) earlier(rows, offset[t * step]);
       }
-      emit(0);
-      if (share == 1) continue;
-      // Downwards from the shared rows.
-      load(offset[taps * step]);
-      for (int64_t t = taps + 1; t < taps + apart; ++t) later(offset[t * step]);
-      for (int64_t g = 1;; ++g) {
-        const V below0 = key0, below1 = key1, below2 = key2, below3 = key3;
-        const V below_tap0 = tap0, below_tap1 = tap1, below_tap2 = tap2, below_tap3 = tap3;
-        earlier(shared_, g * 4 * n);
-        emit(g);
-        if (g == share - 1) break;
-        key0 = below0, key1 = below1, key2 = below2, key3 = below3;
-        tap0 = below_tap0, tap1 = below_tap1, tap2 = below_tap2, tap3 = below_tap3;
-        for (int64_t t = taps + g * apart; t < taps + (g + 1) * apart; ++t) later(offset[t * step]);
-      }
+      for (int64_t t = g * apart - 1; t >= (g - 1) * apart; --t) earlier(rows, offset[t * step]);
+    }
+    emit(0);
+    if (share == 1) return;
+    // Downwards from the shared rows.
+    load(offset[taps * step]);
+    for (int64_t t = taps + 1; t < taps + apart; ++t) later(offset[t * step]);
+    for (int64_t g = 1;; ++g) {
+      const V below0 = key0, below1 = key1, below2 = key2, below3 = key3;
+      const V below_tap0 = tap0, below_tap1 = tap1, below_tap2 = tap2, below_tap3 = tap3;
+      earlier(shared_, g * 4 * n);
+      emit(g);
+      if (g == share - 1) break;
+      key0 = below0, key1 = below1, key2 = below2, key3 = below3;
+      tap0 = below_tap0, tap1 = below_tap1, tap2 = below_tap2, tap3 = below_tap3;
+      for (int64_t t = taps + g * apart; t < taps + (g + 1) * apart; ++t) later(offset[t * step]);
     }
   }
 
@@ -1326,8 +1340,12 @@ class SeparableRun : SeparablePlan {
     }
     return true;
   }
-  // Elements of a line up to which the above is faster than planes side by side.
-  static int64_t TransposedLine() { return N() / 2; }
+  // Elements of a line up to which the above is faster than planes side by side. Strides are split without vectors
+  // there, which costs most where lines have few outputs and nothing else is done to them.
+  int64_t TransposedLine() const {
+    const bool strided = width_.stride > (inner_ > 1 ? 1 : 4) || width_.output == 1;
+    return strided && inner_ <= 4 && height_.input == 1 && depth_.input == 1 ? 4 * N() : N() / 2;
+  }
 
   // Even elements to the first half, odd ones to the second: one of log2(columns) rounds that transpose.
   static HWY_NOINLINE void Deinterleave(const Lane* HWY_RESTRICT from, int64_t count, Lane* HWY_RESTRICT to) {
@@ -1510,13 +1528,20 @@ HWY_NOINLINE void RunSeparable(const ForwardCall& call, const Codec<Lane>& codec
 template <class T>
 void Separable(const ForwardCall& call) {
   using Lane = typename KeyLanes<T>::Lane;
-  using Wide = std::conditional_t<(sizeof(Lane) < 4), int32_t, Lane>;
+  using Wide = std::conditional_t<sizeof(Lane) == 1, int16_t, int32_t>;
+  const auto holds_taps = [&call](size_t bytes) {
+    return bytes >= 4 || call.geometry->Taps() <= (int64_t{1} << (8 * bytes));
+  };
   if (call.taps.base == nullptr) {
     RunSeparable<Lane, false>(call, ElementCodec<T, Lane>::Make());
-  } else if (sizeof(Lane) >= 4 || call.geometry->Taps() <= (int64_t{1} << (8 * sizeof(Lane) % 64))) {
+  } else if (holds_taps(sizeof(Lane))) {
     RunSeparable<Lane, true>(call, ElementCodec<T, Lane>::Make());
-  } else {
-    RunSeparable<Wide, true>(call, ElementCodec<T, Wide>::Make());
+  } else if constexpr (sizeof(Lane) < 4) {
+    if (holds_taps(sizeof(Wide))) {
+      RunSeparable<Wide, true>(call, ElementCodec<T, Wide>::Make());
+    } else {
+      RunSeparable<int32_t, true>(call, ElementCodec<T, int32_t>::Make());
+    }
   }
 }
 
