@@ -24,6 +24,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Whether window kernels for other types than f32 are worth their size: not on machines of 2012.
 constexpr bool kHasAllWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_SSE4;
 
+// Whether Highway converts between f16 and f32 exactly and with one rounding to nearest even: it truncates where there
+// is no instruction.
+constexpr bool kHasHalfConversions = HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2;
+
 // Lanes where a or b is NaN; one compare on x86 where Highway needs two.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE hn::Mask<D> EitherNan(D, V a, V b) {
@@ -155,10 +159,23 @@ HWY_INLINE V LookupLanes(D d, V v, VI index) {
   return v;
 }
 
-// Lane i is the lane index[i] of the 2N lanes of a and b.
+// Lane i is the lane index[i] of the 2N lanes of a and b. Lanes for which kHasLookup is false take 128-bit tags.
 template <class D, class VI, class V = hn::Vec<D>>
 HWY_INLINE V LookupTwo(D d, V a, V b, VI index) {
   const hn::RebindToSigned<D> di;
+#if HWY_TARGET != HWY_SCALAR
+  if constexpr (!kHasLookup<hn::TFromD<D>>) {
+    const hn::Repartition<int8_t, D> d8;
+    auto bytes = hn::BitCast(d8, index);
+    if constexpr (sizeof(hn::TFromD<D>) == 2) {
+      bytes = hn::BitCast(d8, hn::Add(hn::Mul(index, hn::Set(di, 0x0202)), hn::Set(di, 0x0100)));
+    }
+    const auto within = hn::And(bytes, hn::Set(d8, 15));
+    const auto from_a = hn::TableLookupBytes(hn::BitCast(d8, a), within);
+    const auto from_b = hn::TableLookupBytes(hn::BitCast(d8, b), within);
+    return hn::BitCast(d, hn::IfThenElse(hn::Lt(bytes, hn::Set(d8, 16)), from_a, from_b));
+  }
+#endif
 #if HWY_TARGET <= HWY_AVX3
   if constexpr (sizeof(V) == 64) {
     const VI ia = hn::BitCast(di, a), ib = hn::BitCast(di, b);
@@ -252,11 +269,11 @@ HWY_INLINE auto LoadTaps(D /*d*/, const uint8_t* HWY_RESTRICT p) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   return hn::LoadU(d8, p);
 #else
-  const hn::Rebind<int32_t, D> d32;
+  const hn::RebindToSigned<D> di;
   if constexpr (sizeof(hn::TFromD<D>) == 8) {
-    return hn::PromoteTo(hn::RebindToSigned<D>(), hn::PromoteTo(d32, hn::LoadU(d8, p)));
+    return hn::PromoteTo(di, hn::PromoteTo(hn::Rebind<int32_t, D>(), hn::LoadU(d8, p)));
   } else {
-    return hn::PromoteTo(d32, hn::LoadU(d8, p));
+    return hn::PromoteTo(di, hn::LoadU(d8, p));
   }
 #endif
 }

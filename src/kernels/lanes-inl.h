@@ -220,7 +220,7 @@ constexpr WindowLanes<T> MakeWindowLanes() {
 }
 
 // How backward sums: f32 and f64 in their own lanes, the 16-bit floats in f32 with one rounding (nearest, ties to even)
-// at the end. Highway's own conversions differ between targets, so these are integer arithmetic.
+// at the end, in integer arithmetic where conversions are not to be had.
 template <class T>
 struct SumLanes {
   using Element = T;
@@ -240,6 +240,10 @@ struct SumLanes {
   static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
     if constexpr (std::is_floating_point<T>::value) {
       return hn::LoadU(d, p);
+    } else if constexpr (kHasHalfConversions && std::is_same<T, F16>::value) {
+      const hn::Rebind<uint16_t, D> d16;
+      const hn::Rebind<hwy::float16_t, D> dh;
+      return hn::PromoteTo(d, hn::BitCast(dh, hn::LoadU(d16, reinterpret_cast<const uint16_t*>(p))));
     } else {
       const hn::RebindToUnsigned<D> du;
       const auto bits = hn::PromoteTo(du, hn::LoadU(hn::Rebind<uint16_t, D>(), reinterpret_cast<const uint16_t*>(p)));
@@ -259,6 +263,12 @@ struct SumLanes {
   static HWY_INLINE void Store(D d, hn::Vec<D> v, T* HWY_RESTRICT p) {
     if constexpr (std::is_floating_point<T>::value) {
       hn::StoreU(v, d, p);
+    } else if constexpr (kHasHalfConversions && std::is_same<T, F16>::value) {
+      const hn::Rebind<uint16_t, D> d16;
+      const hn::Rebind<hwy::float16_t, D> dh;
+      const auto nan = hn::BitCast(d, hn::Set(hn::RebindToSigned<D>(), FloatBits<float>::kNan));
+      const auto half = hn::DemoteTo(dh, hn::IfThenElse(hn::IsNaN(v), nan, v));
+      hn::StoreU(hn::BitCast(d16, half), d16, reinterpret_cast<uint16_t*>(p));
     } else {
       const hn::RebindToSigned<D> di;
       const auto bits = hn::BitCast(di, v);

@@ -41,8 +41,8 @@ Kernels MakeKernels() {
       WindowChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>);
     };
   }
-  if constexpr (std::is_same<T, float>::value) {
-    k.gather_channels_first = &GatherChannelsFirst<T>;
+  if constexpr (std::is_same<T, float>::value) k.gather_channels_first = &GatherChannelsFirst<T>;
+  if constexpr (std::is_same<T, float>::value || (kHasAllWindowKernels && kIsFloatElement<T>)) {
     k.gather_channels_last = &GatherChannelsLast<T>;
   }
   return k;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small windows over channels-last tensors: a vector holds channels, so no tap needs a shuffle.
+// Small windows over channels-last tensors: a vector holds channels, so no tap needs a shuffle, unless channels are so
+// few that it holds pixels.
 //
 // Accepts every channels-last geometry whose kernel is at most 3 on each axis; stride, dilation and padding are free as
 // long as every window has an in-range tap. Fused, so that windows share their taps, are dilation 1, depth kernel 1 and
 // (kernel, stride) equal on height and width out of (2,2), (3,2), (3,1), (2,1), with at least a vector of channels and,
-// if there are indices, u8 taps. Everything else takes each tap of each output by itself.
+// if there are indices, u8 taps. Dense tensors of few channels are shuffled, several pixels per vector. Everything else
+// takes each tap of each output by itself.
 //
 // Padding is clamped away: a row or column outside the input is replaced by the nearest one inside, which with dilation
 // 1 lies in the same window, and max is idempotent.
@@ -20,6 +22,7 @@
 #endif
 
 #include <cstdint>
+#include <cstring>
 
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
@@ -74,7 +77,23 @@ template <class T>
 struct Rows {
   const T* row[9];
   int name[9];
-  int count;
+  int count = 0;
+
+  template <class L>
+  Rows(const Block<L>& block, int64_t line) {
+    const Geometry& g = block.geometry;
+    const Axis& depth = g.axis[kDepth];
+    const Axis& height = g.axis[kHeight];
+    for (int64_t kd = 0; kd < depth.kernel; ++kd) {
+      const int64_t d = depth.Begin(block.od) + kd * depth.dilation;
+      for (int64_t kh = 0; kh < height.kernel; ++kh) {
+        const int64_t h = height.Begin(block.oh + line) + kh * height.dilation;
+        if (d < 0 || d >= depth.input || h < 0 || h >= height.input) continue;
+        row[count] = block.x + d * g.input.axis[kDepth] + h * g.input.axis[kHeight];
+        name[count++] = static_cast<int>((kd * height.kernel + kh) * g.axis[kWidth].kernel);
+      }
+    }
+  }
 };
 
 // One output pixel from its in-range taps, any window. Returns whether a NaN was seen.
@@ -114,20 +133,8 @@ HWY_INLINE bool PoolPixel(D d, const L lanes, const Rows<T>& rows, int64_t first
 template <class L, bool kIndices, class T = typename L::Element>
 HWY_NOINLINE bool PoolLine(const Block<L>& block, int64_t line) {
   const Geometry& g = block.geometry;
-  const Axis& depth = g.axis[kDepth];
-  const Axis& height = g.axis[kHeight];
   const Axis& width = g.axis[kWidth];
-  Rows<T> rows;
-  rows.count = 0;
-  for (int64_t kd = 0; kd < depth.kernel; ++kd) {
-    const int64_t d = depth.Begin(block.od) + kd * depth.dilation;
-    for (int64_t kh = 0; kh < height.kernel; ++kh) {
-      const int64_t h = height.Begin(block.oh + line) + kh * height.dilation;
-      if (d < 0 || d >= depth.input || h < 0 || h >= height.input) continue;
-      rows.row[rows.count] = block.x + d * g.input.axis[kDepth] + h * g.input.axis[kHeight];
-      rows.name[rows.count++] = static_cast<int>((kd * height.kernel + kh) * width.kernel);
-    }
-  }
+  const Rows<T> rows(block, line);
   const hn::ScalableTag<typename L::Lane> d;
   const hn::CappedTag<typename L::Lane, 16 / sizeof(T)> d128;
   const hn::CappedTag<typename L::Lane, 1> d1;
@@ -221,6 +228,160 @@ HWY_INLINE void ArgMaxPair(D d, V x0, V x1, V x2, V x3, V x4, VI i0, VI i1, VI i
     ArgMax(d, shared, at, x3, i3, b, ib);
   }
 }
+
+// Few channels: output lines of whole vectors of pixels, each from two vectors of every row that hold all its taps.
+// Which lane a tap comes from is a table, per tap column; first and last vectors of a line have tables of their own,
+// where taps outside the input are replaced by their neighbours and the two vectors do not end beyond the row.
+template <class L, bool kIndices, class T = typename L::Element>
+class Shuffled {
+ public:
+  // Shuffles of bytes and, in part, of 16 bits exist within 128 bits only.
+  using D = std::conditional_t<kHasLookup<T>, hn::ScalableTag<typename L::Lane>,
+                               hn::CappedTag<typename L::Lane, 16 / sizeof(T)>>;
+  using DI = hn::RebindToSigned<D>;
+  using TI = hn::TFromD<DI>;
+
+  // The tables live in `scratch`, which only a redone block overwrites.
+  Shuffled(const Geometry& g, const TapView& taps, void* scratch)
+      : width_(g.axis[kWidth]), channels_(g.channels), tables_(static_cast<TI*>(scratch)) {
+    const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+    if (g.input.axis[kWidth] != channels_ || g.output.axis[kWidth] != channels_ || width_.input * channels_ < 2 * n ||
+        (kIndices && (taps.strides.axis[kWidth] != channels_ || taps.bytes != 1))) {
+      return;
+    }
+    const int64_t reach = (width_.kernel - 1) * width_.dilation;
+    const int64_t span = 2 * n / channels_ - reach;  // of the first taps of a vector's pixels
+    if (span < 1) return;
+    pixels_ = HWY_MIN((span - 1) / width_.stride + 1, n / channels_);
+    pixels_ = HWY_MIN(pixels_, width_.output);
+    last_ = HWY_MIN(width_.input * channels_ - 2 * n,
+                    (width_.input - 1 - reach - (pixels_ - 1) * width_.stride) * channels_);
+  }
+
+  // Whether this form takes the geometry and gains by it.
+  bool IsWorth() const { return pixels_ >= 2; }
+
+  bool Line(const Block<L>& block, int64_t line) {
+    const D d;
+    const DI di;
+    const L lanes = block.lanes;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), kernel = width_.kernel;
+    const int64_t valid = pixels_ * channels_, size = width_.output * channels_;
+    T* HWY_RESTRICT y = block.y + (block.oh + line) * block.geometry.output.axis[kHeight];
+    uint8_t* HWY_RESTRICT taps = kIndices ? block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] : nullptr;
+    const Rows<T> rows(block, line);
+    if (count_ == 0) Table(-1);
+    auto seen_lo = hn::Set(d, 1), seen_hi = seen_lo;
+    for (int64_t ow = 0; ow < width_.output; ow += pixels_) {
+      ow = HWY_MIN(ow, width_.output - pixels_);
+      int64_t at = width_.Begin(ow) * channels_;
+      const TI* HWY_RESTRICT table = tables_;
+      if (HWY_UNLIKELY(at < 0 || at > last_)) {
+        table = Table(ow);
+        at = Base(ow);
+      }
+      const auto load = [&](int r, hn::Vec<D>& lo, hn::Vec<D>& hi) HWY_ATTR {
+        lo = lanes.Load(d, rows.row[r] + at);
+        hi = lanes.Load(d, rows.row[r] + at + n);
+        if constexpr (L::kTracksNan) {
+          seen_lo = hn::MulAdd(lo, lo, seen_lo);
+          seen_hi = hn::MulAdd(hi, hi, seen_hi);
+        }
+      };
+      hn::Vec<D> lo, hi;
+      load(0, lo, hi);
+      auto best = LookupTwo(d, lo, hi, hn::Load(di, table));
+      auto index = hn::Zero(di);
+      if constexpr (kIndices) {
+        index = hn::Add(hn::Load(di, table + n), hn::Set(di, static_cast<TI>(rows.name[0])));
+        for (int r = 0; r < rows.count; ++r) {
+          load(r, lo, hi);
+          const auto row_name = hn::Set(di, static_cast<TI>(rows.name[r]));
+          for (int64_t k = 0; k < kernel; ++k) {
+            const auto x = LookupTwo(d, lo, hi, hn::Load(di, table + 2 * k * n));
+            ArgMax(d, best, index, x, hn::Add(hn::Load(di, table + (2 * k + 1) * n), row_name), best, index);
+          }
+        }
+      } else {
+        for (int r = 1; r < rows.count; ++r) {
+          hn::Vec<D> x, z;
+          load(r, x, z);
+          lo = hn::Max(lo, x);
+          hi = hn::Max(hi, z);
+        }
+        best = LookupTwo(d, lo, hi, hn::Load(di, table));
+        for (int64_t k = 1; k < kernel; ++k) {
+          best = hn::Max(best, LookupTwo(d, lo, hi, hn::Load(di, table + 2 * k * n)));
+        }
+      }
+      const int64_t to = ow * channels_;
+      if (HWY_LIKELY(to + n <= size)) {
+        // What spills into the next pixels is overwritten with them.
+        lanes.Store(d, best, y + to);
+        if constexpr (kIndices) StoreBytes(di, index, taps + to);
+      } else {
+        HWY_ALIGN T values[hn::MaxLanes(d)];
+        HWY_ALIGN uint8_t names[hn::MaxLanes(d)];
+        lanes.Store(d, best, values);
+        std::memcpy(y + to, values, static_cast<size_t>(valid) * sizeof(T));
+        if constexpr (kIndices) {
+          StoreBytes(di, index, names);
+          std::memcpy(taps + to, names, static_cast<size_t>(valid));
+        }
+      }
+    }
+    if constexpr (L::kTracksNan) return !hn::AllFalse(d, EitherNan(d, seen_lo, seen_hi));
+    return false;
+  }
+
+  void Forget() { count_ = 0; }
+
+ private:
+  static constexpr int kTables = 16;
+
+  // Where in a row the two vectors for the pixels from ow on begin.
+  int64_t Base(int64_t ow) const {
+    const int64_t last = width_.input * channels_ - 2 * static_cast<int64_t>(hn::Lanes(D()));
+    return HWY_MAX(int64_t{0}, HWY_MIN(width_.Begin(ow) * channels_, last));
+  }
+
+  // The tables for the pixels from ow on; negative: for those within the input throughout, which come first.
+  const TI* Table(int64_t ow) {
+    const int64_t n = static_cast<int64_t>(hn::Lanes(D())), size = 2 * width_.kernel * n;
+    int i = 0;
+    while (i < count_ && names_[i] != ow) ++i;
+    TI* const table = tables_ + i * size;
+    if (i < count_) return table;
+    if (i < kTables - 1) ++count_;
+    names_[i] = ow;
+    for (int64_t k = 0; k < width_.kernel; ++k) {
+      TI* HWY_RESTRICT from = table + 2 * k * n;
+      for (int64_t j = 0; j < 2 * n; ++j) from[j] = 0;
+      for (int64_t p = 0; p < pixels_; ++p) {
+        int64_t tap = k, lane = (p * width_.stride + k * width_.dilation) * channels_;
+        if (ow >= 0) {
+          const int64_t begin = width_.Begin(ow + p);
+          while (begin + tap * width_.dilation < 0) ++tap;
+          while (begin + tap * width_.dilation >= width_.input) --tap;
+          lane = (begin + tap * width_.dilation) * channels_ - Base(ow);
+        }
+        for (int64_t c = 0; c < channels_; ++c) {
+          from[p * channels_ + c] = static_cast<TI>(lane + c);
+          from[n + p * channels_ + c] = static_cast<TI>(tap);
+        }
+      }
+    }
+    return table;
+  }
+
+  const Axis width_;
+  const int64_t channels_;
+  TI* const tables_;
+  int64_t pixels_ = 0;  // per vector
+  int64_t last_;        // where in a row the last vectors that need no table of their own begin
+  int64_t names_[kTables];
+  int count_ = 0;
+};
 
 // Offsets of the taps of two neighbouring windows, clamped into the input: with dilation 1 the clamped tap is in both
 // windows that use it, so it changes no maximum. `place` counts taps from the first window's begin, and a clamped tap
@@ -459,7 +620,8 @@ HWY_NOINLINE bool SlideLines(const Block<L>& block, int64_t c, int64_t b) {
   using V = hn::Vec<decltype(d)>;
   const int64_t pitch = g.input.axis[kWidth], y_pitch = g.output.axis[kWidth];
   const T* x = block.x + c + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
-  V seen_a0 = hn::Set(d, 1), seen_a1 = seen_a0, seen_b0 = seen_a0, seen_b1 = seen_a0;  // never subnormal
+  V seen_a0 = hn::Set(d, 1), seen_a1 = seen_a0, seen_b0 = seen_a0,
+    seen_b1 = seen_a0;  // never subnormal
   const int64_t begin = g.axis[kWidth].Begin(0), last = g.axis[kWidth].input - 1, outputs = g.axis[kWidth].output;
   for (int64_t line = 0; line < block.lines; line += 2) {
     line = HWY_MIN(line, block.lines - 2);
@@ -580,14 +742,16 @@ bool PoolBlock(const Block<L>& block) {
 
 }  // namespace channels_last
 
-template <class L>
+template <bool kIndices, class L>
 void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
   using T = typename L::Element;
   // One NaN has this many lines redone.
   constexpr int64_t kBlockLines = 16;
   const Geometry& g = *call.geometry;
+  channels_last::Shuffled<L, kIndices> shuffled(g, call.taps, call.scratch);
   // Few channels at stride 1: flat lines fill whole vectors (3 to 8 channels, 3x3: 1.2 to 1.7 times as fast).
-  if (g.axis[kWidth].stride == 1 && g.channels < static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))) {
+  if (!shuffled.IsWorth() && g.axis[kWidth].stride == 1 &&
+      g.channels < static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))) {
     separable(call);
     return;
   }
@@ -598,20 +762,25 @@ void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) 
     if (lines > kBlockLines + 1) lines = kBlockLines;  // never leaves a single line over
     const Strides& strides = call.taps.strides;
     uint8_t* taps = nullptr;
-    if (call.taps.base != nullptr) {
+    if constexpr (kIndices) {
       taps = static_cast<uint8_t*>(call.taps.base) +
              (n * strides.batch + od * strides.axis[kDepth] - call.taps.origin) * call.taps.bytes;
     }
     const T* x = static_cast<const T*>(call.x) + n * g.input.batch;
     T* y = static_cast<T*>(call.y) + n * g.output.batch + od * g.output.axis[kDepth];
     const channels_last::Block<L> block = {g, lanes, x, y, taps, call.taps.bytes, strides, od, oh, lines};
-    const bool nan =
-        taps == nullptr ? channels_last::PoolBlock<L, false>(block) : channels_last::PoolBlock<L, true>(block);
+    bool nan = false;
+    if (shuffled.IsWorth()) {
+      for (int64_t line = 0; line < lines; ++line) nan |= shuffled.Line(block, line);
+    } else {
+      nan = channels_last::PoolBlock<L, kIndices>(block);
+    }
     if (nan) {
       ForwardCall redo = call;
       redo.begin = begin;
       redo.end = begin + lines;
       separable(redo);
+      shuffled.Forget();
     }
     begin += lines;
   }
@@ -620,7 +789,8 @@ void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) 
 template <class L>
 void WindowChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
   if constexpr (kHasWindowChannelsLast<L>) {
-    RunChannelsLast(call, lanes, separable);
+    call.taps.base == nullptr ? RunChannelsLast<false>(call, lanes, separable)
+                              : RunChannelsLast<true>(call, lanes, separable);
   } else {
     separable(call);
   }
