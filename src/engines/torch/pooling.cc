@@ -115,6 +115,10 @@ void TakeLastNaN(const peakpool_problem& p, const at::Tensor& x, const at::Tenso
   }
 }
 
+peakpool_index_format FormatOf(const at::Tensor& index) {
+  return index.scalar_type() == at::kByte ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_PLANE_I64;
+}
+
 // The strides of x where peakpool can read it as it lies.
 bool SetStrides(const at::Tensor& x, bool batched, const peakpool_problem& p, peakpool_strides* strides) {
   const at::IntArrayRef given = x.strides();
@@ -192,11 +196,11 @@ Pooling::Pooling(const at::Tensor& like, at::IntArrayRef sizes, int rank, at::Me
   taken_ = *std::min_element(output_size.begin(), output_size.end()) >= 1;
 }
 
-std::vector<int64_t> Pooling::Sizes(const int64_t* spatial) const {
-  std::vector<int64_t> sizes;
+at::DimVector Pooling::Sizes(const int64_t* spatial) const {
+  at::DimVector sizes;
   if (batched_) sizes.push_back(problem_.batch);
   sizes.push_back(problem_.channels);
-  sizes.insert(sizes.end(), spatial, spatial + problem_.rank);
+  sizes.append(spatial, spatial + problem_.rank);
   return sizes;
 }
 
@@ -210,48 +214,41 @@ at::Tensor Pooling::NewInput(at::TensorOptions options) const {
 
 bool Pooling::IsOutput(const at::Tensor& y, at::ScalarType type) const {
   return y.layout() == at::kStrided && !y.has_names() && y.scalar_type() == type &&
-         y.sizes() == Sizes(problem_.output) && y.is_contiguous(format_);
+         y.sizes() == at::IntArrayRef(Sizes(problem_.output)) && y.is_contiguous(format_);
 }
 
 bool Pooling::IsInput(const at::Tensor& x, at::ScalarType type) const {
   return x.layout() == at::kStrided && !x.has_names() && x.scalar_type() == type &&
-         x.sizes() == Sizes(problem_.input) && x.is_contiguous(format_);
+         x.sizes() == at::IntArrayRef(Sizes(problem_.input)) && x.is_contiguous(format_);
 }
 
 peakpool::Plan Pooling::PlanFor(const at::Tensor& index) const {
   peakpool_problem problem = problem_;
-  problem.index_format = index.scalar_type() == at::kByte ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_PLANE_I64;
+  problem.index_format = FormatOf(index);
   return peakpool::Plan(problem);
 }
 
 bool Pooling::Forward(const at::Tensor& x, const at::Tensor& y, const at::Tensor& index) const {
-  RECORD_FUNCTION("peakpool::forward", std::vector<c10::IValue>({x}));
   peakpool_problem problem = problem_;
-  if (index.defined()) {
-    problem.index_format = index.scalar_type() == at::kByte ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_PLANE_I64;
-  }
-  at::Tensor source = x;
-  peakpool::Plan plan;
-  if (SetStrides(x, batched_, problem, &problem.input_strides)) plan = peakpool::Plan(problem);
-  if (!plan) {  // also where elements overlap, as in x.expand()
-    source = x.contiguous(format_);
-    problem.input_strides = {};
-    plan = peakpool::Plan(problem);
-  }
-  if (!plan) return false;
+  if (index.defined()) problem.index_format = FormatOf(index);
+  // Not readable where elements lie apart, as in x[..., ::2]; no plan where they overlap, as in x.expand().
+  const bool dense = x.is_contiguous(format_);
+  const bool readable = dense || SetStrides(x, batched_, problem, &problem.input_strides);
+  const peakpool::Plan plan = readable ? peakpool::Plan(problem) : peakpool::Plan();
+  if (!plan) return !dense && Forward(x.contiguous(format_), y, index);
+  RECORD_FUNCTION("peakpool::forward", std::vector<c10::IValue>({x}));
   if (y.numel() == 0) return true;
   const peakpool_executor threads = TorchThreads();
-  if (plan.forward(source.data_ptr(), y.data_ptr(), index.defined() ? index.data_ptr() : nullptr, &threads) !=
-      PEAKPOOL_OK) {
+  if (plan.forward(x.data_ptr(), y.data_ptr(), index.defined() ? index.data_ptr() : nullptr, &threads) != PEAKPOOL_OK) {
     return false;
   }
-  if (problem.index_format == PEAKPOOL_INDEX_PLANE_I64) TakeLastNaN(plan.problem(), source, y, index);
+  if (problem.index_format == PEAKPOOL_INDEX_PLANE_I64) TakeLastNaN(plan.problem(), x, y, index);
   return true;
 }
 
 bool Pooling::Backward(const at::Tensor& dy, const at::Tensor& index, const at::Tensor& dx) const {
-  if (dy.scalar_type() != dx.scalar_type() || dy.sizes() != Sizes(problem_.output) || index.sizes() != dy.sizes() ||
-      (index.scalar_type() != at::kLong && index.scalar_type() != at::kByte)) {
+  if (dy.scalar_type() != dx.scalar_type() || dy.sizes() != at::IntArrayRef(Sizes(problem_.output)) ||
+      index.sizes() != dy.sizes() || (index.scalar_type() != at::kLong && index.scalar_type() != at::kByte)) {
     return false;
   }
   RECORD_FUNCTION("peakpool::backward", std::vector<c10::IValue>({dy, index}));

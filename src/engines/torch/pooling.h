@@ -51,7 +51,7 @@ class Pooling {
   bool SetShape(const at::Tensor& like, at::IntArrayRef sizes, int rank, Types types);
   bool SetWindow(const Window& window);
   peakpool::Plan PlanFor(const at::Tensor& index) const;
-  std::vector<int64_t> Sizes(const int64_t* spatial) const;
+  at::DimVector Sizes(const int64_t* spatial) const;
 
   peakpool_problem problem_;
   at::MemoryFormat format_;
