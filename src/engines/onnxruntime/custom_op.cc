@@ -304,18 +304,24 @@ OrtCustomOp MaxPool(uint32_t api_version) {
   return op;
 }
 
-// The domain `peakpool` of one runtime. Never freed: sessions keep pointers into it, and the runtime does not say when
-// the last of them is gone.
+// The domain `peakpool` of one runtime. Lives until this library is unloaded: sessions keep pointers into it.
 struct Domain {
   const OrtApi* api;
   OrtCustomOp max_pool;
   OrtCustomOpDomain* domain = nullptr;
 
   Domain(const OrtApi* its_api, uint32_t version) : api(its_api), max_pool(MaxPool(version)) {
-    if (Succeeds(*api, api->CreateCustomOpDomain("peakpool", &domain)) &&
-        !Succeeds(*api, api->CustomOpDomain_Add(domain, &max_pool))) {
-      domain = nullptr;
-    }
+    if (!Succeeds(*api, api->CreateCustomOpDomain("peakpool", &domain))) domain = nullptr;
+    if (domain != nullptr && !Succeeds(*api, api->CustomOpDomain_Add(domain, &max_pool))) Release();
+  }
+  ~Domain() { Release(); }
+  Domain(const Domain&) = delete;
+  Domain& operator=(const Domain&) = delete;
+
+ private:
+  void Release() {
+    if (domain != nullptr) api->ReleaseCustomOpDomain(domain);
+    domain = nullptr;
   }
 };
 
