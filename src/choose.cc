@@ -21,6 +21,21 @@ const char* WindowRefusal(const Shape& shape) {
   return nullptr;
 }
 
+// The same for the kernels that reduce wide windows in registers.
+const char* WideRefusal(const Shape& shape) {
+  const Geometry& g = shape.geometry;
+  if (shape.has_empty_window) return "some windows are empty";
+  if (!g.channels_last) return "channels come first";
+  if (shape.problem.index_format != PEAKPOOL_INDEX_NONE) return "indices are wanted";
+  if (g.axis[kDepth].kernel != 1) return "the window has a depth";
+  for (const Axis& axis : g.axis) {
+    if (axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
+    // Such windows are reduced tap by tap.
+    if (axis.stride != 1 && axis.kernel > 4 * axis.stride) return "a kernel is larger than 4 strides";
+  }
+  return nullptr;
+}
+
 // The same for the gradients of small windows.
 const char* GatherRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
@@ -50,6 +65,7 @@ const char* Im2colReason(const Shape& shape) {
 const char* AlgorithmName(Algorithm algorithm) {
   switch (algorithm) {
     case Algorithm::kWindow: return "window";
+    case Algorithm::kWide: return "wide";
     case Algorithm::kSeparable: return "separable";
     case Algorithm::kGather: return "gather";
     case Algorithm::kScatter: return "scatter";
@@ -59,10 +75,11 @@ const char* AlgorithmName(Algorithm algorithm) {
 
 Choice ChooseForward(const Shape& shape) {
   if (const char* why = Im2colReason(shape)) return {Algorithm::kIm2col, why, nullptr, nullptr};
-  if (const char* why = WindowRefusal(shape)) {
-    return {Algorithm::kSeparable, "takes every geometry", "window", why};
-  }
-  return {Algorithm::kWindow, "a small window", nullptr, nullptr};
+  const char* no_window = WindowRefusal(shape);
+  if (no_window == nullptr) return {Algorithm::kWindow, "a small window", nullptr, nullptr};
+  const char* no_wide = WideRefusal(shape);
+  if (no_wide == nullptr) return {Algorithm::kWide, "axes reduced in registers", "window", no_window};
+  return {Algorithm::kSeparable, "takes every geometry", "wide", no_wide};
 }
 
 Choice ChooseBackward(const Shape& shape) {

@@ -7,7 +7,7 @@
 
 namespace peakpool {
 
-enum class Algorithm { kWindow, kSeparable, kGather, kScatter, kIm2col };
+enum class Algorithm { kWindow, kWide, kSeparable, kGather, kScatter, kIm2col };
 
 const char* AlgorithmName(Algorithm algorithm);
 

@@ -66,6 +66,7 @@ peakpool_status FindTarget(const char* name, int64_t* target) {
 ForwardKernel ForwardKernelOf(const Kernels& kernels, Algorithm algorithm, bool channels_last) {
   switch (algorithm) {
     case Algorithm::kWindow: return channels_last ? kernels.window_channels_last : kernels.window_channels_first;
+    case Algorithm::kWide: return channels_last ? kernels.wide_channels_last : kernels.wide_channels_first;
     case Algorithm::kSeparable: return kernels.separable;
     default: return nullptr;
   }
@@ -119,8 +120,8 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
     const bool last = shape.geometry.channels_last;
     constexpr const char* kWhy = "the element type does without";
     plan->forward_kernel = ForwardKernelOf(kernels, plan->forward.algorithm, last);
-    if (plan->forward_kernel == nullptr && plan->forward.algorithm == Algorithm::kWindow) {
-      plan->forward = {Algorithm::kSeparable, "takes every geometry", "window", kWhy};
+    if (plan->forward_kernel == nullptr && plan->forward.algorithm != Algorithm::kIm2col) {
+      plan->forward = {Algorithm::kSeparable, "takes every geometry", AlgorithmName(plan->forward.algorithm), kWhy};
       plan->forward_kernel = kernels.separable;
     }
     plan->backward_kernel = BackwardKernelOf(kernels, plan->backward.algorithm, last);

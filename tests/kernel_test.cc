@@ -26,6 +26,16 @@ struct Table {
 const Table kTables[] = {PEAKPOOL_FOR_EACH_TYPE(PEAKPOOL_TABLE)};
 #undef PEAKPOOL_TABLE
 
+// The types with kernels for wide windows.
+std::vector<Table> TablesWithWideWindows() {
+  std::vector<Table> tables;
+  for (const Table& table : kTables) {
+    const Kernels* kernels = table.kernels(hwy::SupportedTargets());
+    if (kernels != nullptr && kernels->wide_channels_last != nullptr) tables.push_back(table);
+  }
+  return tables;
+}
+
 // The types with window kernels of their own, for channels-last at least; the others take the separable one.
 std::vector<Table> TablesWithWindows() {
   std::vector<Table> tables;
@@ -314,6 +324,64 @@ TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
   });
 }
 
+class WideKernel : public Kernel {};
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WideKernel);
+
+// Windows of 1 to 20 taps on either axis, with strides, and planes and channels around multiples of the block sizes.
+TEST_P(WideKernel, WideWindowsOfEveryShape) {
+  ForEachTarget([&](const Kernels& kernels) {
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 2000 && !HasFailure(); ++i) {
+      const bool last = i % 2 != 0;
+      const ForwardKernel kernel = last ? kernels.wide_channels_last : kernels.wide_channels_first;
+      if (kernel == nullptr) continue;
+      const int64_t most = draw(0, 1) ? 9 : 3 * lanes;
+      const int32_t formats[] = {PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_WINDOW_U16, PEAKPOOL_INDEX_WINDOW_U32};
+      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, draw(1, 2),
+                                   draw(1, last ? 5 * lanes : 4), 1, 1, PEAKPOOL_INDEX_WINDOW_U32);
+      bool legal = true;
+      for (int a = 0; a < 2; ++a) {
+        p.kernel[a] = draw(0, 4) == 0 ? draw(1, 3) : draw(4, draw(0, 2) == 0 ? 20 : 9);
+        if (a == 1 && draw(0, 1)) p.kernel[1] = p.kernel[0];
+        p.stride[a] = draw(0, 1) ? 1 : draw(1, p.kernel[a] + 1);
+        p.padding[a] = {draw(0, p.kernel[a] - 1), draw(0, p.kernel[a] - 1)};
+        p.input[a] = draw(1, a == 1 && !last ? most : 24);
+        if (draw(0, 9) == 0) p.kernel[a] = p.input[a], p.padding[a] = {0, 0};
+        legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= p.kernel[a];
+      }
+      if (!legal) continue;
+      p.index_format = p.kernel[0] * p.kernel[1] <= 256 ? formats[draw(0, 2)] : formats[draw(1, 2)];
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (draw(0, 2) == 0) AddGaps(&p);
+      CheckForward(last ? "wide_channels_last" : "wide_channels_first", kernel, p);
+    }
+  });
+}
+
+// More rows, columns, taps and channels than one block holds.
+TEST_P(WideKernel, WideWindowsBeyondOneBlock) {
+  ForEachTarget([&](const Kernels& kernels) {
+    for (const char* geometry :
+         {"nhwc 1x20x70x30 k31 s1 p15", "nhwc 2x33x60x3 k40x2 s1 p20x1", "nhwc 1x130x20x300 k2x70 s1 p0x35",
+          "nhwc 1x64x5x900 k4 s2", "nhwc 1x16x2x1500 k2x600 s1x2 p1x300", "nhwc 1x300x13x13 k13 s1 p6",
+          "nchw 1x2x70x40 k31 s1 p15", "nchw 1x3x60x300 k9x65 s1 p4x30", "nchw 5x3x7x7 k7 s7", "nchw 1x1x3x5000 k4 s4",
+          "nchw 1x2x50x130 k5x4 s2x3 p2"}) {
+      peakpool_problem p = Parsed("f32 " + std::string(geometry) + " window-u32");
+      p.type = GetParam().type;
+      const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+      const ForwardKernel kernel = last ? kernels.wide_channels_last : kernels.wide_channels_first;
+      if (kernel == nullptr) continue;
+      Resolve(&p);
+      CheckForward(last ? "wide_channels_last" : "wide_channels_first", kernel, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 TEST_P(Kernel, SeparableTakesEveryWindow) {
   const Window windows[] = {{1, 1, 0, 0}, {1, 3, 0, 0}, {2, 2, 1, 0}, {3, 1, 1, 1}, {3, 2, 1, 1}, {3, 4, 2, 1},
                             {4, 3, 1, 2}, {5, 1, 2, 2}, {7, 2, 3, 3}, {9, 1, 4, 4}, {13, 1, 6, 6}};
@@ -353,6 +421,8 @@ TEST_P(Kernel, SeparableBeyondItsScratch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Type, WindowKernel, ::testing::ValuesIn(TablesWithWindows()),
+                         [](const ::testing::TestParamInfo<Table>& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(Type, WideKernel, ::testing::ValuesIn(TablesWithWideWindows()),
                          [](const ::testing::TestParamInfo<Table>& info) { return info.param.name; });
 INSTANTIATE_TEST_SUITE_P(Type, Kernel, ::testing::ValuesIn(kTables),
                          [](const ::testing::TestParamInfo<Table>& info) { return info.param.name; });

@@ -56,6 +56,9 @@ struct Kernels {
   // Windows of 2x2 and 3x3 fused over both axes (window_channels_*-inl.h).
   ForwardKernel window_channels_first;
   ForwardKernel window_channels_last;
+  // Wider ones, one axis after the other in registers (wide_channels_*-inl.h).
+  ForwardKernel wide_channels_first;
+  ForwardKernel wide_channels_last;
   // Any geometry: one axis after the other through scratch (separable-inl.h).
   ForwardKernel separable;
   // Bounds `count` contiguous elements in place.

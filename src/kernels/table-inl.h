@@ -16,6 +16,7 @@
 #include "src/kernels/gather_channels_last-inl.h"
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/separable-inl.h"
+#include "src/kernels/wide-inl.h"
 #include "src/kernels/window-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -40,6 +41,9 @@ Kernels MakeKernels() {
     k.window_channels_last = [](const ForwardCall& call) {
       WindowChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>);
     };
+  }
+  if constexpr (kHasWideChannelsLast<L>) {
+    k.wide_channels_last = [](const ForwardCall& call) { WideChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>); };
   }
   if constexpr (std::is_same<T, float>::value) k.gather_channels_first = &GatherChannelsFirst<T>;
   if constexpr (std::is_same<T, float>::value || (kHasAllWindowKernels && kIsFloatElement<T>)) {

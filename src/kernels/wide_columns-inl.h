@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// Windows of any size along one axis whose taps are whole runs of neighbouring elements: van Herk in registers. The
+// wide kernels of both layouts reduce their axes with it, one after the other.
+//
+// G neighbouring outputs of windows of k >= G taps share all but their first and last G - 1 taps: suffix maxima of the
+// first ones, one maximum of the shared ones, a running maximum of the last ones. That is k + 2G - 4 maxima and k + G -
+// 1 loads, with k at run time; through memory, van Herk and doubling take 2 to 4 times as long.
+#if defined(PEAKPOOL_SRC_KERNELS_WIDE_COLUMNS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_WIDE_COLUMNS_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_WIDE_COLUMNS_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_WIDE_COLUMNS_INL_H_
+#endif
+
+#include <cstdint>
+
+#include "hwy/highway.h"
+#include "src/geometry.h"
+#include "src/kernels/compat-inl.h"
+#include "src/kernels/lanes-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+namespace wide {
+
+// One axis of a block: `outputs` windows, for each of `runs` runs of `length` elements. All steps are in elements.
+template <class T>
+struct Columns {
+  const int64_t* offset;  // of the taps from `from`: output o has offset[o * tap_step] and the next kernel - 1
+  int64_t tap_step;       // 1: windows overlap by all but one tap
+  int64_t kernel, outputs, runs, length;
+  const T* from;
+  int64_t from_run;
+  T* to;
+  int64_t to_run, to_output;
+};
+
+// Where the positions of an axis are: p at p * pitch, or those from `base` on in a ring of `slots`, which hold no fewer
+// positions than one pass reads.
+struct Ring {
+  int64_t slots, base, first_slot;
+
+  static Ring None() { return {INT64_MAX, 0, 0}; }
+  static Ring From(int64_t slots, int64_t base) { return {slots, base, base % slots}; }
+  int64_t Slot(int64_t position) const {
+    const int64_t slot = position - base + first_slot;
+    return slot < slots ? slot : slot - slots;
+  }
+};
+
+// The offsets of the taps of windows [o, o + outputs). Those in the padding are replaced by the nearest ones of the
+// window, which a maximum does not mind; no window may be empty. Returns tap_step.
+inline int64_t FillOffsets(const Axis& axis, int64_t o, int64_t outputs, const Ring& ring, int64_t pitch,
+                           int64_t* HWY_RESTRICT offset) {
+  if (axis.stride == 1 && axis.dilation == 1) {
+    const int64_t begin = axis.Begin(o), last = axis.input - 1;
+    for (int64_t i = 0; i < outputs + axis.kernel - 1; ++i) {
+      offset[i] = ring.Slot(HWY_MIN(HWY_MAX(begin + i, 0), last)) * pitch;
+    }
+    return 1;
+  }
+  for (int64_t j = 0; j < outputs; ++j) {
+    const int64_t first = axis.FirstTap(o + j), last = axis.TapEnd(o + j) - 1;
+    for (int64_t t = 0; t < axis.kernel; ++t) {
+      const int64_t tap = HWY_MIN(HWY_MAX(t, first), last);
+      *offset++ = ring.Slot(axis.Begin(o + j) + tap * axis.dilation) * pitch;
+    }
+  }
+  return axis.kernel;
+}
+inline int64_t OffsetCount(const Axis& axis, int64_t outputs) {
+  return axis.stride == 1 && axis.dilation == 1 ? outputs + axis.kernel - 1 : outputs * axis.kernel;
+}
+
+// Sums of squares of all elements looked at: NaN if and only if one of them is. The multiply-add pipes have nothing
+// else to do, whereas compares compete with the maxima.
+template <class L, class D, class V = hn::Vec<D>>
+HWY_INLINE void Note(D /*d*/, V v, V& seen) {
+  if constexpr (L::kTracksNan) seen = hn::MulAdd(v, v, seen);
+}
+template <class L, class D, class V = hn::Vec<D>>
+HWY_INLINE bool SawNan(D d, V seen0, V seen1, V seen2, V seen3) {
+  if constexpr (L::kTracksNan) {
+    return !hn::AllFalse(d, hn::Or(EitherNan(d, seen0, seen1), EitherNan(d, seen2, seen3)));
+  }
+  return false;
+}
+
+// Whether an element of a block of `rows` x `columns` runs of `length` is NaN.
+template <class L, class T = typename L::Element>
+HWY_NOINLINE bool AnyNan(const T* x, int64_t rows, int64_t row, int64_t columns, int64_t column, int64_t length) {
+  if (!L::kTracksNan) return false;
+  if (column == length) length *= columns, columns = 1;
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; ++c) {
+      const T* HWY_RESTRICT p = x + r * row + c * column;
+      int64_t j = 0;
+      for (; j + 4 * n <= length; j += 4 * n) {
+        Note<L>(d, L::Load(d, p + j), seen0), Note<L>(d, L::Load(d, p + j + n), seen1);
+        Note<L>(d, L::Load(d, p + j + 2 * n), seen2), Note<L>(d, L::Load(d, p + j + 3 * n), seen3);
+      }
+      if (j + 2 * n <= length) {
+        Note<L>(d, L::Load(d, p + j), seen0), Note<L>(d, L::Load(d, p + j + n), seen1);
+        j += 2 * n;
+      }
+      for (; j < length; j += n) Note<L>(d, L::Load(d, p + HWY_MIN(j, length - n)), c % 2 == 0 ? seen2 : seen3);
+    }
+  }
+  return SawNan<L>(d, seen0, seen1, seen2, seen3);
+}
+
+// kVectors (1, 2 or 4) vectors of one output, tap by tap.
+template <class L, int kVectors, class D, class V = hn::Vec<D>, class T = typename L::Element>
+HWY_INLINE void ReduceTaps(D d, const int64_t* HWY_RESTRICT offset, int64_t kernel, const T* HWY_RESTRICT from,
+                           T* HWY_RESTRICT to, V& seen0, V& seen1, V& seen2, V& seen3) {
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  V m0 = L::Load(d, from + offset[0]), m1 = m0, m2 = m0, m3 = m0;
+  if constexpr (kVectors > 1) m1 = L::Load(d, from + offset[0] + n);
+  if constexpr (kVectors > 2) m2 = L::Load(d, from + offset[0] + 2 * n), m3 = L::Load(d, from + offset[0] + 3 * n);
+  const auto fold = [&](int64_t at, V& m, V& seen) HWY_ATTR {
+    const V v = L::Load(d, from + at);
+    Note<L>(d, v, seen);
+    m = hn::Max(m, v);
+  };
+  Note<L>(d, m0, seen0);
+  if constexpr (kVectors > 1) Note<L>(d, m1, seen1);
+  if constexpr (kVectors > 2) Note<L>(d, m2, seen2), Note<L>(d, m3, seen3);
+  for (int64_t t = 1; t < kernel; ++t) {
+    fold(offset[t], m0, seen0);
+    if constexpr (kVectors > 1) fold(offset[t] + n, m1, seen1);
+    if constexpr (kVectors > 2) fold(offset[t] + 2 * n, m2, seen2), fold(offset[t] + 3 * n, m3, seen3);
+  }
+  L::Store(d, m0, to);
+  if constexpr (kVectors > 1) L::Store(d, m1, to + n);
+  if constexpr (kVectors > 2) L::Store(d, m2, to + 2 * n), L::Store(d, m3, to + 3 * n);
+}
+
+// Windows tap by tap. True if a NaN was seen.
+template <class L, class T = typename L::Element>
+HWY_NOINLINE bool ReduceEach(const Columns<T>& c) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t kernel = c.kernel, length = c.length;
+  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  for (int64_t run = 0; run < c.runs; ++run) {
+    const int64_t* HWY_RESTRICT offset = c.offset;
+    const T* HWY_RESTRICT from = c.from + run * c.from_run;
+    T* HWY_RESTRICT to = c.to + run * c.to_run;
+    for (int64_t o = 0; o < c.outputs; ++o, offset += c.tap_step, to += c.to_output) {
+      int64_t j = 0;
+      for (; j + 4 * n <= length; j += 4 * n) {
+        ReduceTaps<L, 4>(d, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+      }
+      if (j + 2 * n <= length) {
+        ReduceTaps<L, 2>(d, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        j += 2 * n;
+      }
+      for (; j < length; j += n) {
+        j = HWY_MIN(j, length - n);
+        ReduceTaps<L, 1>(d, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+      }
+    }
+  }
+  return SawNan<L>(d, seen0, seen1, seen2, seen3);
+}
+
+// One vector of kG neighbouring outputs, or two vectors whose elements are `apart`: they share the address arithmetic.
+template <class L, int kG, bool kTwo, class D, class T = typename L::Element>
+HWY_INLINE void ReduceTile(D d, const int64_t* HWY_RESTRICT offset, int64_t kernel, const T* HWY_RESTRICT from,
+                           int64_t apart, T* HWY_RESTRICT to, int64_t to_output) {
+  using V = hn::Vec<D>;
+  const auto load = [&](int64_t i, V& a, V& b) HWY_ATTR {
+    a = b = L::Load(d, from + offset[i]);
+    if constexpr (kTwo) b = L::Load(d, from + offset[i] + apart);
+  };
+  V a, a0, a1, a2, a3, a4, a5, a6, b, b0, b1, b2, b3, b4, b5, b6;
+  load(kG - 1, a, b);
+  a6 = a5 = a4 = a3 = a;
+  b6 = b5 = b4 = b3 = b;
+  if constexpr (kG > 7) load(6, a6, b6);
+  if constexpr (kG > 6) load(5, a5, b5);
+  if constexpr (kG > 5) load(4, a4, b4);
+  if constexpr (kG > 4) load(3, a3, b3);
+  load(2, a2, b2);
+  load(1, a1, b1);
+  load(0, a0, b0);
+  const auto suffix = [&](V& x, V& y, V next_x, V next_y) HWY_ATTR {
+    x = hn::Max(x, next_x);
+    if constexpr (kTwo) y = hn::Max(y, next_y);
+  };
+  if constexpr (kG > 7) suffix(a5, b5, a6, b6);
+  if constexpr (kG > 6) suffix(a4, b4, a5, b5);
+  if constexpr (kG > 5) suffix(a3, b3, a4, b4);
+  if constexpr (kG > 4) suffix(a2, b2, a3, b3);
+  suffix(a1, b1, a2, b2);
+  suffix(a0, b0, a1, b1);
+  const auto extend = [&](int64_t i) HWY_ATTR {
+    V x, y;
+    load(i, x, y);
+    a = hn::Max(a, x);
+    if constexpr (kTwo) b = hn::Max(b, y);
+  };
+  for (int64_t i = kG; i < kernel; ++i) extend(i);
+  const auto store = [&](V x, V y) HWY_ATTR {
+    L::Store(d, x, to);
+    if constexpr (kTwo) L::Store(d, y, to + apart);
+    to += to_output;
+  };
+  offset += kernel - 1;
+  const auto output = [&](int64_t i, V x, V y) HWY_ATTR {
+    store(hn::Max(x, a), kTwo ? hn::Max(y, b) : y);
+    extend(i);
+  };
+  output(1, a0, b0);
+  output(2, a1, b1);
+  output(3, a2, b2);
+  if constexpr (kG > 4) output(4, a3, b3);
+  if constexpr (kG > 5) output(5, a4, b4);
+  if constexpr (kG > 6) output(6, a5, b5);
+  if constexpr (kG > 7) output(7, a6, b6);
+  store(a, b);
+}
+
+// Neighbouring windows (tap_step 1) of kernel >= kG, outputs >= kG.
+template <class L, int kG, class T = typename L::Element>
+HWY_NOINLINE void ReduceShared(const Columns<T>& c) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t kernel = c.kernel, outputs = c.outputs, length = c.length, to_output = c.to_output;
+  for (int64_t o = 0; o < outputs; o += kG) {
+    o = HWY_MIN(o, outputs - kG);
+    const int64_t* HWY_RESTRICT offset = c.offset + o;
+    const T* HWY_RESTRICT from = c.from;
+    T* HWY_RESTRICT to = c.to + o * to_output;
+    for (int64_t run = 0; run < c.runs; ++run, from += c.from_run, to += c.to_run) {
+      int64_t j = 0;
+      for (; j + 2 * n <= length; j += 2 * n) {
+        ReduceTile<L, kG, true>(d, offset, kernel, from + j, n, to + j, to_output);
+      }
+      for (; j < length; j += n) {
+        j = HWY_MIN(j, length - n);
+        ReduceTile<L, kG, false>(d, offset, kernel, from + j, n, to + j, to_output);
+      }
+    }
+  }
+}
+
+// Outputs per tile: that with the fewest operations. More of them share more, but the last tile overlaps the one
+// before.
+inline int64_t TileOf(int64_t kernel, int64_t outputs) {
+  int64_t best = 1, least = 2 * kernel * outputs;
+  for (int64_t g = 4; g <= HWY_MIN(8, HWY_MIN(kernel, outputs)); ++g) {
+    const int64_t cost = (outputs + g - 1) / g * (2 * kernel + 4 * g - 5);
+    if (cost <= least) least = cost, best = g;
+  }
+  return best;
+}
+
+// True if all windows were looked at tap by tap and a NaN was seen.
+template <class L, class T = typename L::Element>
+bool Reduce(const Columns<T>& c) {
+  switch (c.tap_step != 1 ? 1 : TileOf(c.kernel, c.outputs)) {
+    case 4: ReduceShared<L, 4>(c); return false;
+    case 5: ReduceShared<L, 5>(c); return false;
+    case 6: ReduceShared<L, 6>(c); return false;
+    case 7: ReduceShared<L, 7>(c); return false;
+    case 8: ReduceShared<L, 8>(c); return false;
+    default: return ReduceEach<L>(c);
+  }
+}
+
+}  // namespace wide
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_WIDE_COLUMNS_INL_H_
