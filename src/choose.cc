@@ -24,15 +24,19 @@ const char* WindowRefusal(const Shape& shape) {
 // The same for the kernels that reduce wide windows in registers.
 const char* WideRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
+  const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   if (shape.has_empty_window) return "some windows are empty";
-  if (!g.channels_last) return "channels come first";
   if (shape.problem.index_format != PEAKPOOL_INDEX_NONE) return "indices are wanted";
   if (g.axis[kDepth].kernel != 1) return "the window has a depth";
+  if (h.kernel <= 3 && w.kernel <= 3) return "no kernel is larger than 3";
   for (const Axis& axis : g.axis) {
     if (axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
     // Such windows are reduced tap by tap.
-    if (axis.stride != 1 && axis.kernel > 4 * axis.stride) return "a kernel is larger than 4 strides";
+    if (axis.stride != 1 && axis.output != 1 && axis.kernel > 4 * axis.stride)
+      return "a kernel is larger than 4 strides";
   }
+  // Rows are slid over whole, but for planes that are one window.
+  if (!g.channels_last && 4 * w.output < w.kernel && (h.output != 1 || w.output != 1)) return "few windows per row";
   return nullptr;
 }
 

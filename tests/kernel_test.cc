@@ -367,9 +367,10 @@ TEST_P(WideKernel, WideWindowsBeyondOneBlock) {
   ForEachTarget([&](const Kernels& kernels) {
     for (const char* geometry :
          {"nhwc 1x20x70x30 k31 s1 p15", "nhwc 2x33x60x3 k40x2 s1 p20x1", "nhwc 1x130x20x300 k2x70 s1 p0x35",
-          "nhwc 1x64x5x900 k4 s2", "nhwc 1x16x2x1500 k2x600 s1x2 p1x300", "nhwc 1x300x13x13 k13 s1 p6",
-          "nchw 1x2x70x40 k31 s1 p15", "nchw 1x3x60x300 k9x65 s1 p4x30", "nchw 5x3x7x7 k7 s7", "nchw 1x1x3x5000 k4 s4",
-          "nchw 1x2x50x130 k5x4 s2x3 p2"}) {
+          "nhwc 1x64x5x900 k4 s2", "nhwc 1x16x1300x1 k1100x1 s40x1 p90x0", "nhwc 1x16x1200x1 k1100x1 s1",
+          "nhwc 1x16x2x1500 k2x600 s1x2 p1x300", "nhwc 1x300x13x13 k13 s1 p6", "nchw 1x2x70x40 k31 s1 p15",
+          "nchw 1x3x60x300 k9x65 s1 p4x30", "nchw 5x3x7x7 k7 s7", "nchw 1x1x1200x20 k1100x4 s1",
+          "nchw 1x1x3x5000 k4 s4", "nchw 1x2x50x130 k5x4 s2x3 p2"}) {
       peakpool_problem p = Parsed("f32 " + std::string(geometry) + " window-u32");
       p.type = GetParam().type;
       const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;

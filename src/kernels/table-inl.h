@@ -42,7 +42,10 @@ Kernels MakeKernels() {
       WindowChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>);
     };
   }
-  if constexpr (kHasWideChannelsLast<L>) {
+  if constexpr (kHasWide<L>) {
+    k.wide_channels_first = [](const ForwardCall& call) {
+      WideChannelsFirst(call, MakeWindowLanes<T>(), &Separable<T>);
+    };
     k.wide_channels_last = [](const ForwardCall& call) { WideChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>); };
   }
   if constexpr (std::is_same<T, float>::value) k.gather_channels_first = &GatherChannelsFirst<T>;

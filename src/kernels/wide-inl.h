@@ -19,9 +19,11 @@ namespace HWY_NAMESPACE {
 
 // Whether there are kernels for lanes of this kind; wide.cc then has them.
 template <class L>
-constexpr bool kHasWideChannelsLast = std::is_same<L, NativeLanes<float>>::value;
+constexpr bool kHasWide = std::is_same<L, NativeLanes<float>>::value;
 
 // `separable` takes what these do not: planes with a NaN, where lanes track it, and what is stated there.
+template <class L>
+void WideChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable);
 template <class L>
 void WideChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable);
 

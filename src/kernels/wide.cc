@@ -5,6 +5,7 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/wide.cc"
 #include "hwy/foreach_target.h"
+#include "src/kernels/wide_channels_first-inl.h"
 #include "src/kernels/wide_channels_last-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -12,6 +13,7 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 
 #if PEAKPOOL_TARGET_HAS_VECTORS
+template void WideChannelsFirst(const ForwardCall& call, PEAKPOOL_LANES lanes, ForwardKernel separable);
 template void WideChannelsLast(const ForwardCall& call, PEAKPOOL_LANES lanes, ForwardKernel separable);
 #endif
 

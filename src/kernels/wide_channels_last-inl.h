@@ -2,8 +2,8 @@
 // Windows wider than 3 over channels-last tensors: along the width from x into rows in the L1 cache, along the height
 // from there into y, both by wide_columns-inl.h.
 //
-// Accepts every channels-last geometry whose windows are not empty and whose depth kernel is 1; those with less than a
-// vector of channels or with indices go to Separable.
+// Accepts every channels-last geometry without empty windows and dilation whose depth kernel is 1. Those with less than
+// a vector of channels or with indices go to Separable.
 #if defined(PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_LAST_INL_H_
@@ -33,9 +33,6 @@ constexpr int64_t kBlockVectors = 4;       // of channels
 constexpr int64_t kRowsPerPass = 2;
 constexpr int64_t kMostOffsets = 1024;  // per axis
 static_assert(kRingBytes + 2 * kMostOffsets * 8 <= kScratchBytes, "");
-
-inline int64_t First(const Axis& axis, int64_t o) { return axis.Begin(o) + axis.FirstTap(o) * axis.dilation; }
-inline int64_t Last(const Axis& axis, int64_t o) { return axis.Begin(o) + (axis.TapEnd(o) - 1) * axis.dilation; }
 
 // Planes that are one window each and have no gaps between rows are one row with one window.
 inline Geometry OneRowIfGlobal(Geometry g) {
@@ -67,7 +64,7 @@ struct LastBlocks {
     const int64_t room = kRingBytes / size;
     const bool shared = h.stride == 1 && h.dilation == 1;
     lines = HWY_MIN(most_lines, shared ? TileOf(h.kernel, 64) : 4);
-    while (OffsetCount(h, lines) > kMostOffsets) --lines;
+    while (lines > 1 && OffsetCount(h, lines) > kMostOffsets) --lines;
     ring = HWY_MIN(h.input, (lines - 1) * h.stride + (h.kernel - 1) * h.dilation + 1);
     channels = Share(g.channels, kBlockVectors * n, n);
     // All of a plane's columns, or as many as fit.
@@ -97,8 +94,8 @@ struct LastBlocks {
 
 // Output lines [begin, end) of one plane; x and y are the plane's. True if a NaN was seen.
 template <class L, class T = typename L::Element>
-HWY_NOINLINE bool PoolLast(const Geometry& g, const LastBlocks& blocks, const T* x, T* y, int64_t begin, int64_t end,
-                           void* scratch) {
+HWY_NOINLINE bool PoolLast(L lanes, const Geometry& g, const LastBlocks& blocks, const T* x, T* y, int64_t begin,
+                           int64_t end, void* scratch) {
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   T* const rows = static_cast<T*>(scratch);
   int64_t* const column_offsets = reinterpret_cast<int64_t*>(static_cast<char*>(scratch) + kRingBytes);
@@ -106,6 +103,7 @@ HWY_NOINLINE bool PoolLast(const Geometry& g, const LastBlocks& blocks, const T*
   const int64_t row = g.input.axis[kHeight], pixel = g.input.axis[kWidth];
   const int64_t y_row = g.output.axis[kHeight], y_pixel = g.output.axis[kWidth];
   int64_t row_step = 0;
+  const L raw = RawLanes(lanes);
   const int64_t lines = HWY_MIN(blocks.lines, end - begin);
   bool nan = false;
   int64_t noted = 0;  // input columns that have been searched for NaN
@@ -120,10 +118,11 @@ HWY_NOINLINE bool PoolLast(const Geometry& g, const LastBlocks& blocks, const T*
                                    int64_t to_pixel) {
         const T* from = x + first * row + c;
         if (column_step == 1) {
-          nan |= AnyNan<L>(from + first_new * pixel, count, step, noted - first_new, pixel, blocks.channels);
+          nan |= AnyNan(lanes, from + first_new * pixel, count, step, noted - first_new, pixel, blocks.channels);
         }
         nan |= Reduce<L>({column_offsets, column_step, w.kernel, blocks.columns, count, blocks.channels, from, step, to,
-                          to_row, to_pixel});
+                          to_row, to_pixel},
+                         lanes, h.kernel == 1 ? lanes : raw);
       };
       T* const y_block = y + ow * y_pixel + c;
       if (h.kernel == 1) {
@@ -148,7 +147,8 @@ HWY_NOINLINE bool PoolLast(const Geometry& g, const LastBlocks& blocks, const T*
           row_step = FillOffsets(h, oh, lines, Ring::From(blocks.ring, top), blocks.row, row_offsets);
         }
         Reduce<L>({row_offsets, row_step, h.kernel, lines, blocks.columns, blocks.channels, rows, blocks.channels,
-                   y_block + oh * y_row, y_pixel, y_row});
+                   y_block + oh * y_row, y_pixel, y_row},
+                  raw, lanes);
       }
     }
   }
@@ -158,7 +158,7 @@ HWY_NOINLINE bool PoolLast(const Geometry& g, const LastBlocks& blocks, const T*
 }  // namespace wide
 
 template <class L>
-void WideChannelsLast(const ForwardCall& call, L /*lanes*/, ForwardKernel separable) {
+void WideChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
   using T = typename L::Element;
   const Geometry g = wide::OneRowIfGlobal(*call.geometry);
   const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
@@ -173,7 +173,7 @@ void WideChannelsLast(const ForwardCall& call, L /*lanes*/, ForwardKernel separa
     const int64_t lines = HWY_MIN(call.end - begin, height - oh);
     const T* x = static_cast<const T*>(call.x) + b * g.input.batch + g.axis[kDepth].Begin(od) * g.input.axis[kDepth];
     T* y = static_cast<T*>(call.y) + b * g.output.batch + od * g.output.axis[kDepth];
-    if (wide::PoolLast<L>(g, blocks, x, y, oh, oh + lines, call.scratch)) {
+    if (wide::PoolLast(lanes, g, blocks, x, y, oh, oh + lines, call.scratch)) {
       ForwardCall redo = call;
       redo.begin = begin;
       redo.end = begin + lines;

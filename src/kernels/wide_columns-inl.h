@@ -71,9 +71,35 @@ inline int64_t FillOffsets(const Axis& axis, int64_t o, int64_t outputs, const R
   }
   return axis.kernel;
 }
+// The first and last position that window o takes.
+inline int64_t First(const Axis& axis, int64_t o) { return axis.Begin(o) + axis.FirstTap(o) * axis.dilation; }
+inline int64_t Last(const Axis& axis, int64_t o) { return axis.Begin(o) + (axis.TapEnd(o) - 1) * axis.dilation; }
+
 inline int64_t OffsetCount(const Axis& axis, int64_t outputs) {
   return axis.stride == 1 && axis.dilation == 1 ? outputs + axis.kernel - 1 : outputs * axis.kernel;
 }
+
+// Lanes that leave what the first pass has mapped as it is.
+template <class T>
+HWY_INLINE NativeLanes<T> RawLanes(NativeLanes<T> lanes) {
+  return lanes;
+}
+template <class I>
+HWY_INLINE IntegerLanes<I> RawLanes(IntegerLanes<I> /*lanes*/) {
+  return {0};
+}
+HWY_INLINE HalfLanes RawLanes(HalfLanes /*lanes*/) { return HalfLanes::Of<int16_t>(); }
+
+// The lane below all others.
+template <class T>
+HWY_INLINE T LowestOf(NativeLanes<T> /*lanes*/) {
+  return -hwy::HighestValue<T>() * 2;
+}
+template <class I>
+HWY_INLINE I LowestOf(IntegerLanes<I> /*lanes*/) {
+  return hwy::LimitsMin<I>();
+}
+HWY_INLINE int16_t LowestOf(HalfLanes /*lanes*/) { return hwy::LimitsMin<int16_t>(); }
 
 // Sums of squares of all elements looked at: NaN if and only if one of them is. The multiply-add pipes have nothing
 // else to do, whereas compares compete with the maxima.
@@ -91,7 +117,7 @@ HWY_INLINE bool SawNan(D d, V seen0, V seen1, V seen2, V seen3) {
 
 // Whether an element of a block of `rows` x `columns` runs of `length` is NaN.
 template <class L, class T = typename L::Element>
-HWY_NOINLINE bool AnyNan(const T* x, int64_t rows, int64_t row, int64_t columns, int64_t column, int64_t length) {
+HWY_NOINLINE bool AnyNan(L in, const T* x, int64_t rows, int64_t row, int64_t columns, int64_t column, int64_t length) {
   if (!L::kTracksNan) return false;
   if (column == length) length *= columns, columns = 1;
   const hn::ScalableTag<typename L::Lane> d;
@@ -102,14 +128,14 @@ HWY_NOINLINE bool AnyNan(const T* x, int64_t rows, int64_t row, int64_t columns,
       const T* HWY_RESTRICT p = x + r * row + c * column;
       int64_t j = 0;
       for (; j + 4 * n <= length; j += 4 * n) {
-        Note<L>(d, L::Load(d, p + j), seen0), Note<L>(d, L::Load(d, p + j + n), seen1);
-        Note<L>(d, L::Load(d, p + j + 2 * n), seen2), Note<L>(d, L::Load(d, p + j + 3 * n), seen3);
+        Note<L>(d, in.Load(d, p + j), seen0), Note<L>(d, in.Load(d, p + j + n), seen1);
+        Note<L>(d, in.Load(d, p + j + 2 * n), seen2), Note<L>(d, in.Load(d, p + j + 3 * n), seen3);
       }
       if (j + 2 * n <= length) {
-        Note<L>(d, L::Load(d, p + j), seen0), Note<L>(d, L::Load(d, p + j + n), seen1);
+        Note<L>(d, in.Load(d, p + j), seen0), Note<L>(d, in.Load(d, p + j + n), seen1);
         j += 2 * n;
       }
-      for (; j < length; j += n) Note<L>(d, L::Load(d, p + HWY_MIN(j, length - n)), c % 2 == 0 ? seen2 : seen3);
+      for (; j < length; j += n) Note<L>(d, in.Load(d, p + HWY_MIN(j, length - n)), c % 2 == 0 ? seen2 : seen3);
     }
   }
   return SawNan<L>(d, seen0, seen1, seen2, seen3);
@@ -117,14 +143,14 @@ HWY_NOINLINE bool AnyNan(const T* x, int64_t rows, int64_t row, int64_t columns,
 
 // kVectors (1, 2 or 4) vectors of one output, tap by tap.
 template <class L, int kVectors, class D, class V = hn::Vec<D>, class T = typename L::Element>
-HWY_INLINE void ReduceTaps(D d, const int64_t* HWY_RESTRICT offset, int64_t kernel, const T* HWY_RESTRICT from,
-                           T* HWY_RESTRICT to, V& seen0, V& seen1, V& seen2, V& seen3) {
+HWY_INLINE void ReduceTaps(D d, L in, L out, const int64_t* HWY_RESTRICT offset, int64_t kernel,
+                           const T* HWY_RESTRICT from, T* HWY_RESTRICT to, V& seen0, V& seen1, V& seen2, V& seen3) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  V m0 = L::Load(d, from + offset[0]), m1 = m0, m2 = m0, m3 = m0;
-  if constexpr (kVectors > 1) m1 = L::Load(d, from + offset[0] + n);
-  if constexpr (kVectors > 2) m2 = L::Load(d, from + offset[0] + 2 * n), m3 = L::Load(d, from + offset[0] + 3 * n);
+  V m0 = in.Load(d, from + offset[0]), m1 = m0, m2 = m0, m3 = m0;
+  if constexpr (kVectors > 1) m1 = in.Load(d, from + offset[0] + n);
+  if constexpr (kVectors > 2) m2 = in.Load(d, from + offset[0] + 2 * n), m3 = in.Load(d, from + offset[0] + 3 * n);
   const auto fold = [&](int64_t at, V& m, V& seen) HWY_ATTR {
-    const V v = L::Load(d, from + at);
+    const V v = in.Load(d, from + at);
     Note<L>(d, v, seen);
     m = hn::Max(m, v);
   };
@@ -136,14 +162,14 @@ HWY_INLINE void ReduceTaps(D d, const int64_t* HWY_RESTRICT offset, int64_t kern
     if constexpr (kVectors > 1) fold(offset[t] + n, m1, seen1);
     if constexpr (kVectors > 2) fold(offset[t] + 2 * n, m2, seen2), fold(offset[t] + 3 * n, m3, seen3);
   }
-  L::Store(d, m0, to);
-  if constexpr (kVectors > 1) L::Store(d, m1, to + n);
-  if constexpr (kVectors > 2) L::Store(d, m2, to + 2 * n), L::Store(d, m3, to + 3 * n);
+  out.Store(d, m0, to);
+  if constexpr (kVectors > 1) out.Store(d, m1, to + n);
+  if constexpr (kVectors > 2) out.Store(d, m2, to + 2 * n), out.Store(d, m3, to + 3 * n);
 }
 
 // Windows tap by tap. True if a NaN was seen.
 template <class L, class T = typename L::Element>
-HWY_NOINLINE bool ReduceEach(const Columns<T>& c) {
+HWY_NOINLINE bool ReduceEach(const Columns<T>& c, L in, L out) {
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t kernel = c.kernel, length = c.length;
@@ -155,29 +181,31 @@ HWY_NOINLINE bool ReduceEach(const Columns<T>& c) {
     for (int64_t o = 0; o < c.outputs; ++o, offset += c.tap_step, to += c.to_output) {
       int64_t j = 0;
       for (; j + 4 * n <= length; j += 4 * n) {
-        ReduceTaps<L, 4>(d, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        ReduceTaps<L, 4>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
       }
       if (j + 2 * n <= length) {
-        ReduceTaps<L, 2>(d, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        ReduceTaps<L, 2>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
         j += 2 * n;
       }
       for (; j < length; j += n) {
         j = HWY_MIN(j, length - n);
-        ReduceTaps<L, 1>(d, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        ReduceTaps<L, 1>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
       }
     }
   }
   return SawNan<L>(d, seen0, seen1, seen2, seen3);
 }
 
-// One vector of kG neighbouring outputs, or two vectors whose elements are `apart`: they share the address arithmetic.
+// One vector of kG neighbouring outputs, or two vectors that are `apart` in `from` and `to_apart` in `to`: they
+// share the address arithmetic.
 template <class L, int kG, bool kTwo, class D, class T = typename L::Element>
-HWY_INLINE void ReduceTile(D d, const int64_t* HWY_RESTRICT offset, int64_t kernel, const T* HWY_RESTRICT from,
-                           int64_t apart, T* HWY_RESTRICT to, int64_t to_output) {
+HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset, int64_t kernel,
+                           const T* HWY_RESTRICT from, int64_t apart, T* HWY_RESTRICT to, int64_t to_apart,
+                           int64_t to_output) {
   using V = hn::Vec<D>;
   const auto load = [&](int64_t i, V& a, V& b) HWY_ATTR {
-    a = b = L::Load(d, from + offset[i]);
-    if constexpr (kTwo) b = L::Load(d, from + offset[i] + apart);
+    a = b = in.Load(d, from + offset[i]);
+    if constexpr (kTwo) b = in.Load(d, from + offset[i] + apart);
   };
   V a, a0, a1, a2, a3, a4, a5, a6, b, b0, b1, b2, b3, b4, b5, b6;
   load(kG - 1, a, b);
@@ -208,8 +236,8 @@ HWY_INLINE void ReduceTile(D d, const int64_t* HWY_RESTRICT offset, int64_t kern
   };
   for (int64_t i = kG; i < kernel; ++i) extend(i);
   const auto store = [&](V x, V y) HWY_ATTR {
-    L::Store(d, x, to);
-    if constexpr (kTwo) L::Store(d, y, to + apart);
+    out.Store(d, x, to);
+    if constexpr (kTwo) out.Store(d, y, to + to_apart);
     to += to_output;
   };
   offset += kernel - 1;
@@ -229,7 +257,7 @@ HWY_INLINE void ReduceTile(D d, const int64_t* HWY_RESTRICT offset, int64_t kern
 
 // Neighbouring windows (tap_step 1) of kernel >= kG, outputs >= kG.
 template <class L, int kG, class T = typename L::Element>
-HWY_NOINLINE void ReduceShared(const Columns<T>& c) {
+HWY_NOINLINE void ReduceShared(const Columns<T>& c, L in, L out) {
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t kernel = c.kernel, outputs = c.outputs, length = c.length, to_output = c.to_output;
@@ -238,14 +266,20 @@ HWY_NOINLINE void ReduceShared(const Columns<T>& c) {
     const int64_t* HWY_RESTRICT offset = c.offset + o;
     const T* HWY_RESTRICT from = c.from;
     T* HWY_RESTRICT to = c.to + o * to_output;
-    for (int64_t run = 0; run < c.runs; ++run, from += c.from_run, to += c.to_run) {
+    int64_t run = 0;
+    if (length == n) {
+      for (; run + 2 <= c.runs; run += 2, from += 2 * c.from_run, to += 2 * c.to_run) {
+        ReduceTile<L, kG, true>(d, in, out, offset, kernel, from, c.from_run, to, c.to_run, to_output);
+      }
+    }
+    for (; run < c.runs; ++run, from += c.from_run, to += c.to_run) {
       int64_t j = 0;
       for (; j + 2 * n <= length; j += 2 * n) {
-        ReduceTile<L, kG, true>(d, offset, kernel, from + j, n, to + j, to_output);
+        ReduceTile<L, kG, true>(d, in, out, offset, kernel, from + j, n, to + j, n, to_output);
       }
       for (; j < length; j += n) {
         j = HWY_MIN(j, length - n);
-        ReduceTile<L, kG, false>(d, offset, kernel, from + j, n, to + j, to_output);
+        ReduceTile<L, kG, false>(d, in, out, offset, kernel, from + j, n, to + j, n, to_output);
       }
     }
   }
@@ -264,14 +298,14 @@ inline int64_t TileOf(int64_t kernel, int64_t outputs) {
 
 // True if all windows were looked at tap by tap and a NaN was seen.
 template <class L, class T = typename L::Element>
-bool Reduce(const Columns<T>& c) {
+bool Reduce(const Columns<T>& c, L in, L out) {
   switch (c.tap_step != 1 ? 1 : TileOf(c.kernel, c.outputs)) {
-    case 4: ReduceShared<L, 4>(c); return false;
-    case 5: ReduceShared<L, 5>(c); return false;
-    case 6: ReduceShared<L, 6>(c); return false;
-    case 7: ReduceShared<L, 7>(c); return false;
-    case 8: ReduceShared<L, 8>(c); return false;
-    default: return ReduceEach<L>(c);
+    case 4: ReduceShared<L, 4>(c, in, out); return false;
+    case 5: ReduceShared<L, 5>(c, in, out); return false;
+    case 6: ReduceShared<L, 6>(c, in, out); return false;
+    case 7: ReduceShared<L, 7>(c, in, out); return false;
+    case 8: ReduceShared<L, 8>(c, in, out); return false;
+    default: return ReduceEach(c, in, out);
   }
 }
 

@@ -1,0 +1,613 @@
+// SPDX-License-Identifier: Apache-2.0
+// Windows wider than 3 over channels-first tensors: along the height from x into rows in the L1 cache by
+// wide_columns-inl.h, along the width from there into y. Rows of no more than a vector grow their windows by looking up
+// lanes, longer ones by shifting neighbouring vectors, both in steps that double.
+//
+// Planes that are one window are reduced many at a time and transposed.
+//
+// Accepts every channels-first geometry without empty windows and dilation whose depth kernel is 1. Those with indices,
+// and rows of less than a vector with gaps, go to Separable.
+#if defined(PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#include "hwy/highway.h"
+#include "src/kernels/compat-inl.h"
+#include "src/kernels/kernels.h"
+#include "src/kernels/lanes-inl.h"
+#include "src/kernels/wide_columns-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+namespace wide {
+
+// --- Rows of no more than a vector
+// ------------------------------------------------------------------------------------
+
+// Windows of one vector's lanes grow by looking up other lanes: first to the right, then to the left. Lanes that would
+// leave the row take its last or first instead, which the window has by then.
+template <class TI>
+struct LaneSteps {
+  const TI* tables;  // of `n` lanes each: the steps, then the lanes at the stride
+  int64_t steps;
+
+  static constexpr int64_t kMost = 16;
+
+  // Needs pad_before < kernel, dilation 1 and all windows beginning left of the row's end.
+  LaneSteps(const Axis& w, int64_t n, TI* to) : tables(to), steps(0) {
+    int64_t have = 1;
+    for (int sign = 1; sign >= -1; sign -= 2) {
+      int64_t rest = HWY_MIN(sign > 0 ? w.kernel - 1 - w.pad_before : w.pad_before, w.input - 1);
+      while (rest > 0) {
+        const int64_t more = HWY_MIN(have, rest);
+        for (int64_t i = 0; i < n; ++i) to[i] = static_cast<TI>(HWY_MIN(HWY_MAX(i + sign * more, 0), w.input - 1));
+        to += n, ++steps;
+        have += more, rest -= more;
+      }
+    }
+    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<TI>(HWY_MIN(i * w.stride, w.input - 1));
+  }
+};
+
+// `rows` rows of a vector each, n lanes apart, to y, out_width apart. Stores whole vectors, ascending.
+template <class L, class T = typename L::Element, class TI>
+HWY_NOINLINE void GrowLanes(L lanes, const LaneSteps<TI>& steps, const T* HWY_RESTRICT from, int64_t rows, bool strided,
+                            T* HWY_RESTRICT y, int64_t out_width) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), end = steps.steps;
+  const TI* HWY_RESTRICT tables = steps.tables;
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4, from += 4 * n, y += 4 * out_width) {
+    V v0 = hn::LoadU(d, from), v1 = hn::LoadU(d, from + n), v2 = hn::LoadU(d, from + 2 * n),
+      v3 = hn::LoadU(d, from + 3 * n);
+    for (int64_t s = 0; s < end; ++s) {
+      const auto index = hn::LoadU(di, tables + s * n);
+      v0 = hn::Max(v0, LookupLanes(d, v0, index)), v1 = hn::Max(v1, LookupLanes(d, v1, index));
+      v2 = hn::Max(v2, LookupLanes(d, v2, index)), v3 = hn::Max(v3, LookupLanes(d, v3, index));
+    }
+    if (strided) {
+      const auto index = hn::LoadU(di, tables + end * n);
+      v0 = LookupLanes(d, v0, index), v1 = LookupLanes(d, v1, index);
+      v2 = LookupLanes(d, v2, index), v3 = LookupLanes(d, v3, index);
+    }
+    lanes.Store(d, v0, y), lanes.Store(d, v1, y + out_width);
+    lanes.Store(d, v2, y + 2 * out_width), lanes.Store(d, v3, y + 3 * out_width);
+  }
+  for (; r < rows; ++r, from += n, y += out_width) {
+    V v = hn::LoadU(d, from);
+    for (int64_t s = 0; s < end; ++s) v = hn::Max(v, LookupLanes(d, v, hn::LoadU(di, tables + s * n)));
+    if (strided) v = LookupLanes(d, v, hn::LoadU(di, tables + end * n));
+    lanes.Store(d, v, y);
+  }
+}
+
+// --- Longer rows
+// ------------------------------------------------------------------------------------------------------
+
+// Rows `from_row` and `to_row` elements apart.
+template <class T>
+struct RowPairs {
+  const T* from;
+  int64_t from_row;
+  T* to;
+  int64_t to_row, rows;
+};
+
+// Windows of `kernel` elements, no more than 2^kSteps or two vectors, that begin at from, from + 1 and so on: `vectors`
+// of them, which may replace what they are computed from. Reads kSteps vectors further.
+template <class L, int kSteps, class T = typename L::Element>
+HWY_NOINLINE void SlideRows(L in, L out, const RowPairs<T>& pairs, int64_t kernel, int64_t vectors) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const auto shift = [&](int step) HWY_ATTR {
+    const int64_t have = int64_t{1} << step;
+    // The 2N lanes of two vectors from here on, as LookupTwo's index. (g++ builds Iota of a variable through memory.)
+    const int64_t first = HWY_MAX(HWY_MIN(have, kernel - have), 0);
+    return hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(first)));
+  };
+  const auto i0 = shift(0), i1 = shift(1), i2 = shift(2), i3 = shift(3), i4 = shift(4);
+  for (int64_t r = 0; r < pairs.rows; ++r) {
+    const T* from = pairs.from + r * pairs.from_row;
+    T* to = pairs.to + r * pairs.to_row;
+    V p0 = in.Load(d, from), p1 = p0, p2 = p0, p3 = p0, p4 = p0;
+    for (int64_t v = 1 - kSteps; v < vectors; ++v) {
+      from += n;
+      const V x = in.Load(d, from);
+      V w = hn::Max(p0, LookupTwo(d, p0, x, i0));
+      p0 = x;
+      const auto step = [&](auto index, V& p) HWY_ATTR {
+        const V grown = hn::Max(p, LookupTwo(d, p, w, index));
+        p = w;
+        w = grown;
+      };
+      step(i1, p1);
+      if constexpr (kSteps > 2) step(i2, p2);
+      if constexpr (kSteps > 3) step(i3, p3);
+      if constexpr (kSteps > 4) step(i4, p4);
+      if (v >= 0) out.Store(d, w, to + v * n);
+    }
+  }
+}
+
+// Vectors that SlideRowsOf reads beyond the windows.
+inline int64_t SlackVectors(int64_t kernel, int64_t n) { return (kernel > 16 ? 6 : kernel > 8 ? 5 : 4) + kernel / n; }
+
+// The same for any kernel, through memory (`spare`, whose rows are as far apart as those of `from`) where lanes cannot
+// be looked up or windows are wider than that. `spare` may be `to`.
+template <class L, class T = typename L::Element>
+HWY_NOINLINE void SlideRowsOf(L lanes, RowPairs<T> pairs, int64_t kernel, T* spare, int64_t vectors) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const L raw = RawLanes(lanes);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  T* const to = pairs.to;
+  const int64_t to_row = pairs.to_row;
+  int64_t have = 1, count = 0;
+  // Where the windows of `taps` taps go, and how many.
+  const auto grow_to = [&](int64_t taps) {
+    const bool done = taps == kernel;
+    have = taps;
+    pairs.to = done ? to : spare;
+    pairs.to_row = done ? to_row : pairs.from_row;
+    count = done ? vectors : vectors + (kernel - taps + n - 1) / n;
+    return done ? lanes : raw;
+  };
+  if constexpr (kHasLookup<typename L::Lane>) {
+    const L out = grow_to(HWY_MIN(HWY_MIN(kernel, 2 * n), 32));
+    if (have <= 4) {
+      SlideRows<L, 2>(raw, out, pairs, have, count);
+    } else if (have <= 8) {
+      SlideRows<L, 3>(raw, out, pairs, have, count);
+    } else if (have <= 16) {
+      SlideRows<L, 4>(raw, out, pairs, have, count);
+    } else {
+      SlideRows<L, 5>(raw, out, pairs, have, count);
+    }
+    pairs.from = spare;
+  }
+  while (have < kernel) {
+    const int64_t more = HWY_MIN(have, kernel - have);
+    const L out = grow_to(have + more);
+    for (int64_t r = 0; r < pairs.rows; ++r) {
+      const T* from = pairs.from + r * pairs.from_row;
+      T* target = pairs.to + r * pairs.to_row;
+      for (int64_t j = 0; j < count * n; j += n) {
+        out.Store(d, hn::Max(raw.Load(d, from + j), raw.Load(d, from + j + more)), target + j);
+      }
+    }
+    pairs.from = spare;
+  }
+}
+
+// Neighbouring lanes of a and b: half as many, those of a first.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V MaxOfPairs(D d, V a, V b) {
+  return hn::Max(EvenLanes(d, a, b), OddLanes(d, a, b));
+}
+
+// Windows of kernel == stride == 2^kSteps: neighbouring lanes, kSteps times.
+template <int kSteps, class Load, class D>
+HWY_INLINE hn::Vec<D> MaxOfDisjoint(D d, const Load& load, int64_t vector) {
+  if constexpr (kSteps == 0) {
+    return load(vector);
+  } else {
+    const auto a = MaxOfDisjoint<kSteps - 1>(d, load, vector);
+    return MaxOfPairs(d, a, MaxOfDisjoint<kSteps - 1>(d, load, vector + (1 << (kSteps - 1))));
+  }
+}
+
+// True if a NaN was seen. Needs outputs >= N.
+template <int kSteps, class L, class T = typename L::Element>
+HWY_NOINLINE bool PoolDisjointRow(L in, L out, const T* HWY_RESTRICT from, T* HWY_RESTRICT to, int64_t outputs) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  auto seen0 = hn::Set(d, 1), seen1 = seen0;
+  for (int64_t o = 0; o < outputs; o += n) {
+    o = HWY_MIN(o, outputs - n);
+    const T* HWY_RESTRICT window = from + (o << kSteps);
+    const auto load = [&](int64_t vector) HWY_ATTR {
+      const auto v = in.Load(d, window + vector * n);
+      Note<L>(d, v, vector % 2 == 0 ? seen0 : seen1);
+      return v;
+    };
+    out.Store(d, MaxOfDisjoint<kSteps>(d, load, 0), to + o);
+  }
+  return SawNan<L>(d, seen0, seen1, seen0, seen1);
+}
+
+// Whether PoolDisjointRow takes all windows of the axis.
+inline bool IsDisjoint(const Axis& w, int64_t n) {
+  return w.kernel == w.stride && (w.kernel == 2 || w.kernel == 4 || w.kernel == 8) && w.dilation == 1 &&
+         w.pad_before == 0 && w.output * w.stride <= w.input && w.output >= n;
+}
+template <class L, class T = typename L::Element>
+bool PoolDisjointRow(L in, L out, int64_t kernel, const T* from, T* to, int64_t outputs) {
+  return kernel == 2   ? PoolDisjointRow<1>(in, out, from, to, outputs)
+         : kernel == 4 ? PoolDisjointRow<2>(in, out, from, to, outputs)
+                       : PoolDisjointRow<3>(in, out, from, to, outputs);
+}
+
+// --- Planes that are one window
+// ---------------------------------------------------------------------------------------
+
+// The maxima of `size` elements in N lanes; size >= N.
+template <class L, class D, class V = hn::Vec<D>, class T = typename L::Element>
+HWY_INLINE V MaxOfPlane(D d, L lanes, const T* HWY_RESTRICT x, int64_t size, V& seen0, V& seen1) {
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  V m0 = lanes.Load(d, x), m1 = lanes.Load(d, x + size - n);
+  Note<L>(d, m0, seen0), Note<L>(d, m1, seen1);
+  int64_t j = n;
+  for (; j + 2 * n <= size; j += 2 * n) {
+    const V v0 = lanes.Load(d, x + j), v1 = lanes.Load(d, x + j + n);
+    Note<L>(d, v0, seen0), Note<L>(d, v1, seen1);
+    m0 = hn::Max(m0, v0), m1 = hn::Max(m1, v1);
+  }
+  if (j + n <= size) {
+    const V v = lanes.Load(d, x + j);
+    Note<L>(d, v, seen0);
+    m0 = hn::Max(m0, v);
+  }
+  return hn::Max(m0, m1);
+}
+
+// The maxima of N planes `pitch` apart, of which the last has number `last`, to `to`. True if a NaN was seen. Four
+// planes at a time are reduced to a vector each and transposed in registers.
+template <class L, class T = typename L::Element>
+HWY_NOINLINE bool MaxOfPlanes(L lanes, const T* HWY_RESTRICT x, int64_t pitch, int64_t last, int64_t size,
+                              T* HWY_RESTRICT to) {
+  const hn::ScalableTag<typename L::Lane> d;
+  using V = hn::Vec<decltype(d)>;
+  const L raw = RawLanes(lanes);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  V seen0 = hn::Set(d, 1), seen1 = seen0;
+  for (int64_t p = 0; p < n; p += 4) {
+    const auto plane = [&](int64_t i) HWY_ATTR {
+      return MaxOfPlane(d, lanes, x + HWY_MIN(p + i, last) * pitch, size, seen0, seen1);
+    };
+    const V a = MaxOfPairs(d, plane(0), plane(1)), b = MaxOfPairs(d, plane(2), plane(3));
+    raw.Store(d, MaxOfPairs(d, a, b), to + p / 4 * n);
+  }
+  for (int64_t vectors = n / 8; vectors > 0; vectors /= 2) {
+    for (int64_t i = 0; i < vectors; ++i) {
+      raw.Store(d, MaxOfPairs(d, raw.Load(d, to + 2 * i * n), raw.Load(d, to + (2 * i + 1) * n)), to + i * n);
+    }
+  }
+  lanes.Store(d, raw.Load(d, to), to);
+  return SawNan<L>(d, seen0, seen1, seen0, seen1);
+}
+
+// Whether every plane is one window and long enough for MaxOfPlanes.
+inline bool IsGlobal(const Geometry& g, int64_t n) {
+  int64_t size = 1;
+  for (int i = kWidth; i >= kDepth; --i) {
+    const Axis& a = g.axis[i];
+    if (a.output != 1 || a.kernel != a.input || a.pad_before != 0 || (a.kernel > 1 && a.dilation != 1)) return false;
+    if (a.input > 1 && g.input.axis[i] != size) return false;
+    size *= a.input;
+  }
+  return n >= 4 && size >= n;
+}
+
+template <class L, class T = typename L::Element>
+void PoolGlobal(const ForwardCall& call, L lanes, ForwardKernel separable) {
+  const Geometry& g = *call.geometry;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
+  const int64_t size = g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input;
+  T* const best = static_cast<T*>(call.scratch);
+  for (int64_t begin = call.begin; begin < call.end;) {
+    const int64_t image = begin / g.channels, c = begin % g.channels;
+    const int64_t planes = HWY_MIN(HWY_MIN(n, call.end - begin), g.channels - c);
+    const T* x = static_cast<const T*>(call.x) + image * g.input.batch + c * g.input.channel;
+    T* y = static_cast<T*>(call.y) + image * g.output.batch + c * g.output.channel;
+    if (MaxOfPlanes(lanes, x, g.input.channel, planes - 1, size, best)) {
+      ForwardCall redo = call;
+      redo.begin = begin;
+      redo.end = begin + planes;
+      separable(redo);
+    } else {
+      const int64_t step = g.output.channel;
+      if (step == 1) {
+        std::memcpy(y, best, static_cast<size_t>(planes) * sizeof(T));
+      } else {
+        for (int64_t p = 0; p < planes; ++p) y[p * step] = best[p];
+      }
+    }
+    begin += planes;
+  }
+}
+
+// --- Driver
+// -----------------------------------------------------------------------------------------------------------
+
+// Scratch: rows and all else in elements of T, then the offsets of the rows.
+constexpr int64_t kFirstOffsets = 1024;
+constexpr int64_t kFirstBytes = static_cast<int64_t>(kScratchBytes) - kFirstOffsets * 8;
+
+// Output lines [begin, end) of `planes` neighbouring planes, any widths. Each needs the rows to be at least a vector.
+template <class L, class T = typename L::Element>
+struct LongRows {
+  static constexpr int64_t kRoom = 40 * 1024 / sizeof(T);
+
+  const Geometry& g;
+  int64_t lines, columns, pitch;  // output lines and columns of a block; elements from row to row
+  bool disjoint;                  // see PoolDisjointRow
+  bool prepared = false;          // whether padding is in its place
+
+  LongRows(const Geometry& geometry, int64_t n) : g(geometry) {
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    disjoint = IsDisjoint(w, n);
+    lines = HWY_MIN(h.stride == 1 ? TileOf(h.kernel, 64) : 4, h.output);
+    columns = w.output;
+    while (Pitch(n) * 2 * lines > kRoom && columns > n) columns = (columns + 1) / 2;
+    pitch = Pitch(n);
+    // Loads that overlap several stores wait for them: some time should pass between the two axes.
+    const int64_t most = HWY_MIN(kRoom / pitch / 2, h.output);
+    while (lines * 2 <= most && OffsetCount(h, lines * 2) <= kFirstOffsets) lines *= 2;
+    if (h.output <= most && OffsetCount(h, h.output) <= kFirstOffsets) lines = h.output;
+  }
+  int64_t Span() const { return (columns - 1) * g.axis[kWidth].stride + g.axis[kWidth].kernel; }
+  int64_t Pitch(int64_t n) const { return (Span() / n + 1 + SlackVectors(g.axis[kWidth].kernel, n)) * n; }
+  bool Fits(int64_t n) const {
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    return w.input >= n && pitch * 2 * lines + n <= kFirstBytes / static_cast<int64_t>(sizeof(T)) &&
+           OffsetCount(h, lines) <= kFirstOffsets;
+  }
+
+  // True if a NaN was seen. Up to y_end may be written, as long as it is rewritten later.
+  HWY_NOINLINE bool Pool(L lanes, const T* x, T* y, const T* y_end, int64_t begin, int64_t end, void* scratch) {
+    const hn::ScalableTag<typename L::Lane> d;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    const L raw = RawLanes(lanes);
+    T* const rows = static_cast<T*>(scratch) + n;
+    T* const spare = rows + lines * pitch;
+    int64_t* const offsets = reinterpret_cast<int64_t*>(static_cast<char*>(scratch) + kFirstBytes);
+    const int64_t row = g.input.axis[kHeight], y_row = g.output.axis[kHeight];
+    const int64_t step = HWY_MIN(lines, end - begin);
+    bool nan = false;
+    if (h.kernel == 1 && disjoint) {
+      for (int64_t oh = begin; oh < end; ++oh) {
+        nan |= PoolDisjointRow(lanes, lanes, w.kernel, x + h.Begin(oh) * row, y + oh * y_row, w.output);
+      }
+      return nan;
+    }
+    for (int64_t ow = 0; ow < w.output; ow += columns) {
+      ow = HWY_MIN(ow, w.output - columns);
+      const int64_t left = w.Begin(ow);
+      int64_t first = HWY_MAX(left, 0), last = HWY_MIN(left + Span(), w.input);
+      first = HWY_MIN(first, HWY_MAX(last - n, 0));
+      last = HWY_MAX(last, HWY_MIN(first + n, w.input));
+      if (!prepared || columns != w.output) {
+        const auto lowest = hn::Set(d, LowestOf(lanes));
+        for (int64_t j = -n; j < lines * pitch; j += n) hn::StoreU(lowest, d, rows + j);
+        prepared = true;
+      }
+      int64_t next = 0;  // row not yet searched for NaN
+      for (int64_t oh = begin; oh < end; oh += step) {
+        oh = HWY_MIN(oh, end - step);
+        const int64_t top = HWY_MAX(next, First(h, oh)), stop = Last(h, oh + step - 1) + 1;
+        next = HWY_MAX(next, stop);
+        if (h.stride == 1) nan |= AnyNan(lanes, x + top * row + first, 1, 0, HWY_MAX(stop - top, 0), row, last - first);
+        const int64_t tap_step = FillOffsets(h, oh, step, Ring::None(), row, offsets);
+        nan |=
+            Reduce<L>({offsets, tap_step, h.kernel, step, 1, last - first, x + first, 0, rows + first - left, 0, pitch},
+                      lanes, raw);
+        SlideOut(lanes, rows, spare, y + oh * y_row + ow, step, y_end);
+      }
+    }
+    return nan;
+  }
+
+  // The windows of some rows, to y.
+  void SlideOut(L lanes, const T* from, T* spare, T* y, int64_t count, const T* y_end) const {
+    const hn::ScalableTag<typename L::Lane> d;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const Axis& w = g.axis[kWidth];
+    const int64_t y_row = g.output.axis[kHeight];
+    if (w.stride == 1) {
+      const int64_t vectors = (columns + n - 1) / n;
+      // Rows whose last vector may spill.
+      int64_t whole = count;
+      while (whole > 0 && vectors * n != columns &&
+             (y_end == nullptr || y_end - (y + (whole - 1) * y_row) < vectors * n))
+        --whole;
+      SlideRowsOf(lanes, RowPairs<T>{from, pitch, y, y_row, whole}, w.kernel, spare, vectors);
+      if (whole == count) return;
+      SlideRowsOf(lanes, RowPairs<T>{from + whole * pitch, pitch, spare, pitch, count - whole}, w.kernel, spare,
+                  vectors);
+      for (int64_t r = whole; r < count; ++r) {
+        std::memcpy(y + r * y_row, spare + (r - whole) * pitch, static_cast<size_t>(columns) * sizeof(T));
+      }
+      return;
+    }
+    if (disjoint && columns >= n) {
+      for (int64_t r = 0; r < count; ++r) {
+        PoolDisjointRow(RawLanes(lanes), lanes, w.kernel, from + r * pitch, y + r * y_row, columns);
+      }
+      return;
+    }
+    SlideRowsOf(lanes, RowPairs<T>{from, pitch, spare, pitch, count}, w.kernel, spare, (Span() - w.kernel) / n + 1);
+    for (int64_t r = 0; r < count; ++r, y += y_row) {
+      const T* HWY_RESTRICT window = spare + r * pitch;
+      int64_t o = 0;
+      if (w.stride == 2) {
+        for (; o + n <= columns; o += n) {
+          hn::StoreU(EvenLanes(d, hn::LoadU(d, window + 2 * o), hn::LoadU(d, window + 2 * o + n)), d, y + o);
+        }
+      }
+      for (; o < columns; ++o) y[o] = window[o * w.stride];
+    }
+  }
+};
+
+// Dense planes whose rows and lines are no wider than a vector.
+template <class L, class T = typename L::Element>
+struct ShortRows {
+  using TI = hwy::MakeSigned<typename L::Lane>;
+  // Scratch: tables, one plane each of x and y, rows.
+  static constexpr int64_t kTablesAt = 0, kInputAt = 4 * 1024, kOutputAt = 12 * 1024, kRowsAt = 20 * 1024;
+
+  // Planes of lines [oh, oh + lines) each.
+  struct Part {
+    const T* x;
+    T* y;
+    int64_t planes, oh, lines;
+  };
+
+  const ForwardCall& call;
+  const Geometry& g;
+  const L lanes;
+  char* const scratch;
+  const int64_t n;
+  const int64_t in_plane, out_plane;
+  LaneSteps<TI> steps;
+
+  ShortRows(const ForwardCall& c, L l)
+      : call(c),
+        g(*c.geometry),
+        lanes(l),
+        scratch(static_cast<char*>(c.scratch)),
+        n(static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))),
+        in_plane(g.axis[kHeight].input * g.axis[kWidth].input),
+        out_plane(g.axis[kHeight].output * g.axis[kWidth].output),
+        steps(g.axis[kWidth], n, static_cast<TI*>(c.scratch)) {}
+
+  static bool Takes(const ForwardCall& call, int64_t n) {
+    if constexpr (!kHasLookup<typename L::Lane>) return false;
+    const Geometry& g = *call.geometry;
+    const Axis &d = g.axis[kDepth], &h = g.axis[kHeight], &w = g.axis[kWidth];
+    if (w.input > n || w.output > n || d.input != 1 || d.output != 1) return false;
+    if (w.pad_before >= w.kernel || (w.output - 1) * w.stride >= w.input) return false;
+    if (h.input > 1 && g.input.axis[kHeight] != w.input) return false;
+    if (h.output > 1 && g.output.axis[kHeight] != w.output) return false;
+    const int64_t size = sizeof(T), room = kOutputAt - kInputAt;
+    return (LaneSteps<TI>::kMost + 1) * n * size <= kInputAt && (h.input * w.input + n) * size <= room &&
+           (h.output * w.output + n) * size <= room && OffsetCount(h, h.output) <= kFirstOffsets &&
+           h.output * n * size <= kFirstBytes - kRowsAt;
+  }
+
+  // True if a NaN was seen.
+  HWY_NOINLINE bool PoolPart(const Part& part) const {
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    T* const rows = reinterpret_cast<T*>(scratch + kRowsAt);
+    int64_t* const offsets = reinterpret_cast<int64_t*>(scratch + kFirstBytes);
+    bool nan = false;
+    if (h.stride == 1) {
+      const int64_t top = First(h, part.oh), stop = Last(h, part.oh + part.lines - 1) + 1;
+      nan = AnyNan(lanes, part.x + top * w.input, 1, 0, part.planes, in_plane, HWY_MAX((stop - top) * w.input, n));
+    }
+    const int64_t tap_step = FillOffsets(h, part.oh, part.lines, Ring::None(), w.input, offsets);
+    nan |=
+        Reduce<L>({offsets, tap_step, h.kernel, part.lines, part.planes, n, part.x, in_plane, rows, part.lines * n, n},
+                  lanes, RawLanes(lanes));
+    GrowLanes(lanes, steps, rows, part.planes * part.lines, w.stride != 1, part.y, w.output);
+    return nan;
+  }
+
+  // One plane by way of scratch: nothing beyond it is read or written.
+  HWY_NOINLINE bool PoolApart(const Part& part) const {
+    T* const x = reinterpret_cast<T*>(scratch + kInputAt);
+    T* const y = reinterpret_cast<T*>(scratch + kOutputAt);
+    std::memcpy(x, part.x, static_cast<size_t>(in_plane) * sizeof(T));
+    std::memset(x + in_plane, 0, static_cast<size_t>(n) * sizeof(T));
+    const bool nan = PoolPart({x, y, 1, part.oh, part.lines});
+    std::memcpy(part.y, y, static_cast<size_t>(part.lines * g.axis[kWidth].output) * sizeof(T));
+    return nan;
+  }
+
+  void Run(ForwardKernel separable) {
+    const int64_t height = g.axis[kHeight].output;
+    const int64_t most = (kFirstBytes - kRowsAt) / static_cast<int64_t>(sizeof(T)) / (height * n);
+    for (int64_t begin = call.begin; begin < call.end;) {
+      const int64_t oh = begin % height, plane = begin / height, c = plane % g.channels, image = plane / g.channels;
+      Part part = {static_cast<const T*>(call.x) + image * g.input.batch + c * g.input.channel,
+                   static_cast<T*>(call.y) + image * g.output.batch + c * g.output.channel + oh * g.axis[kWidth].output,
+                   1, oh, HWY_MIN(height - oh, call.end - begin)};
+      bool nan;
+      // Whole planes whose vectors end in planes that are still to come.
+      const int64_t behind = HWY_MAX((n - g.axis[kWidth].input + in_plane - 1) / in_plane,
+                                     (n - g.axis[kWidth].output + out_plane - 1) / out_plane);
+      int64_t whole = HWY_MIN((call.end - begin) / height, g.channels - c) - behind;
+      if (part.lines < height) whole = 0;
+      if (g.input.channel != in_plane || g.output.channel != out_plane) whole = 0;
+      if (whole > 0) {
+        part.planes = HWY_MIN(whole, most);
+        nan = PoolPart(part);
+      } else {
+        nan = PoolApart(part);
+      }
+      const int64_t done = part.planes * part.lines;
+      if (nan) {
+        ForwardCall redo = call;
+        redo.begin = begin;
+        redo.end = begin + done;
+        separable(redo);
+        steps = LaneSteps<TI>(g.axis[kWidth], n, static_cast<TI*>(call.scratch));  // the redo had the scratch
+      }
+      begin += done;
+    }
+  }
+};
+
+}  // namespace wide
+
+template <class L>
+void WideChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
+  using T = typename L::Element;
+  const Geometry& g = *call.geometry;
+  const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t depth = g.axis[kDepth].output, height = h.output;
+  if (call.taps.base == nullptr && wide::IsGlobal(g, n)) {
+    wide::PoolGlobal(call, lanes, separable);
+    return;
+  }
+  wide::LongRows<L> rows(g, n);
+  if (call.taps.base == nullptr && rows.Fits(n)) {
+    for (int64_t begin = call.begin; begin < call.end;) {
+      const int64_t oh = begin % height, od = begin / height % depth, plane = begin / height / depth;
+      const int64_t lines = HWY_MIN(call.end - begin, height - oh);
+      const int64_t image = plane / g.channels, c = plane % g.channels;
+      const T* x = static_cast<const T*>(call.x) + image * g.input.batch + c * g.input.channel +
+                   g.axis[kDepth].Begin(od) * g.input.axis[kDepth];
+      T* y = static_cast<T*>(call.y) + image * g.output.batch + c * g.output.channel + od * g.output.axis[kDepth];
+      // Where rows are dense, stores may spill into the next one.
+      const bool dense = g.output.axis[kHeight] == w.output && rows.columns == w.output;
+      const T* y_end = dense ? y + (oh + lines) * w.output : nullptr;
+      if (rows.Pool(lanes, x, y, y_end, oh, oh + lines, call.scratch)) {
+        ForwardCall redo = call;
+        redo.begin = begin;
+        redo.end = begin + lines;
+        separable(redo);
+        rows.prepared = false;
+      }
+      begin += lines;
+    }
+    return;
+  }
+  if (call.taps.base == nullptr && wide::ShortRows<L>::Takes(call, n)) {
+    wide::ShortRows<L>(call, lanes).Run(separable);
+    return;
+  }
+  separable(call);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
