@@ -10,6 +10,7 @@
 #include "src/execute.h"
 #include "src/executor.h"
 #include "src/indices.h"
+#include "src/overlap.h"
 #include "src/plan.h"
 #include "src/pyramid.h"
 #include "src/shape.h"
@@ -28,9 +29,22 @@ struct Tensor {
   const char* name;
   const void* data;
   int64_t extent, element_bytes;
+  const peakpool::Geometry* geometry;
+  bool is_input;  // has the geometry's input size and strides, else the output's
   uintptr_t begin() const { return reinterpret_cast<uintptr_t>(data); }
   uintptr_t end() const { return begin() + static_cast<uintptr_t>(extent * element_bytes); }
+  peakpool::Footprint footprint() const {
+    return (is_input ? peakpool::InputFootprint : peakpool::OutputFootprint)(*geometry, data, element_bytes);
+  }
 };
+
+// Of x's or dx's shape, and of that of y, dy or the indices.
+Tensor Input(const char* name, const void* data, const peakpool::Shape& shape, int64_t element_bytes) {
+  return {name, data, shape.input_extent, element_bytes, &shape.geometry, true};
+}
+Tensor Output(const char* name, const void* data, const peakpool::Shape& shape, int64_t element_bytes) {
+  return {name, data, shape.output_extent, element_bytes, &shape.geometry, false};
+}
 
 // Every tensor there, aligned to its element, and none overlapping an output.
 peakpool_status CheckTensors(const Tensor* tensors, int count, const bool* is_output) {
@@ -44,7 +58,9 @@ peakpool_status CheckTensors(const Tensor* tensors, int count, const bool* is_ou
     }
     for (int j = 0; j < i; ++j) {
       const Tensor& other = tensors[j];
-      if ((is_output[i] || is_output[j]) && other.extent != 0 && t.begin() < other.end() && other.begin() < t.end()) {
+      if (!(is_output[i] || is_output[j]) || other.extent == 0) continue;
+      if (t.begin() < other.end() && other.begin() < t.end() &&
+          peakpool::MayOverlap(t.footprint(), other.footprint())) {
         return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %p: overlaps %s = %p", t.name, t.data, other.name, other.data);
       }
     }
@@ -174,9 +190,8 @@ peakpool_status peakpool_forward(const peakpool_plan* plan, const void* x, void*
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "index = %p: the plan has no index format", index);
   }
   const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
-  const Tensor tensors[] = {{"x", x, plan->shape.input_extent, bytes},
-                            {"y", y, plan->shape.output_extent, bytes},
-                            {"index", index, plan->shape.output_extent, peakpool::IndexBytes(format)}};
+  const Tensor tensors[] = {Input("x", x, plan->shape, bytes), Output("y", y, plan->shape, bytes),
+                            Output("index", index, plan->shape, peakpool::IndexBytes(format))};
   static constexpr bool kIsOutput[] = {false, true, true};
   if (peakpool_status s = CheckTensors(tensors, index == nullptr ? 2 : 3, kIsOutput)) return s;
   peakpool::Forward(*plan, x, y, index, *executor);
@@ -196,9 +211,9 @@ peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, con
     return Fail(PEAKPOOL_UNSUPPORTED, "index_format = no-index: backward needs the indices of the forward pass");
   }
   const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
-  const Tensor tensors[] = {{"dy", dy, plan->shape.output_extent, bytes},
-                            {"index", index, plan->shape.output_extent, peakpool::IndexBytes(format)},
-                            {"dx", dx, plan->shape.input_extent, bytes}};
+  const Tensor tensors[] = {Output("dy", dy, plan->shape, bytes),
+                            Output("index", index, plan->shape, peakpool::IndexBytes(format)),
+                            Input("dx", dx, plan->shape, bytes)};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
   if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return InvalidIndex(*plan, format, index, true);
@@ -214,9 +229,9 @@ peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const 
     return Fail(PEAKPOOL_UNSUPPORTED, "index_format = no-index: unpool needs the indices of the forward pass");
   }
   const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
-  const Tensor tensors[] = {{"y", y, plan->shape.output_extent, bytes},
-                            {"index", index, plan->shape.output_extent, peakpool::IndexBytes(format)},
-                            {"x", x, plan->shape.input_extent, bytes}};
+  const Tensor tensors[] = {Output("y", y, plan->shape, bytes),
+                            Output("index", index, plan->shape, peakpool::IndexBytes(format)),
+                            Input("x", x, plan->shape, bytes)};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
   if (!peakpool::Unpool(*plan, y, index, x, *executor)) {
@@ -244,9 +259,8 @@ peakpool_status peakpool_convert_indices(const peakpool_plan* plan, int32_t from
     peakpool::Shape shape;
     if (peakpool_status s = peakpool::ResolveShape(problem, &shape)) return s;
   }
-  const int64_t extent = plan->shape.output_extent;
-  const Tensor tensors[] = {{"from", from, extent, peakpool::IndexBytes(from_format)},
-                            {"to", to, extent, peakpool::IndexBytes(to_format)}};
+  const Tensor tensors[] = {Output("from", from, plan->shape, peakpool::IndexBytes(from_format)),
+                            Output("to", to, plan->shape, peakpool::IndexBytes(to_format))};
   static constexpr bool kIsOutput[] = {false, true};
   if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
   if (!peakpool::ConvertIndices(*plan, from_format, from, to_format, to, *executor)) {
@@ -273,9 +287,7 @@ peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const 
   if (peakpool_status s = CheckExecutor(&executor)) return s;
   const peakpool::Shape& shape = pyramid->plan[0]->shape;
   const int64_t bytes = peakpool::ElementBytes(shape.problem.type);
-  const int64_t extent =
-      shape.output_extent == 0 ? 0 : shape.output_extent + (pyramid->levels - 1) * pyramid->level_stride;
-  const Tensor tensors[] = {{"x", x, shape.input_extent, bytes}, {"y", y, extent, bytes}};
+  const Tensor tensors[] = {Input("x", x, shape, bytes), Output("y", y, pyramid->whole, bytes)};
   static constexpr bool kIsOutput[] = {false, true};
   if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
   const void* from = x;

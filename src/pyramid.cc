@@ -65,14 +65,15 @@ peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kern
   peakpool_problem whole = level;
   whole.channels = all_channels;
   whole.input_strides = {};
-  Shape shape;
-  if (peakpool_status s = ResolveShape(whole, &shape)) return s;
+  Shape whole_shape;
+  if (peakpool_status s = ResolveShape(whole, &whole_shape)) return s;
   ResolveOutputStrides(level, levels, &level.output_strides);
 
   peakpool_pyramid* pyramid = new (std::nothrow) peakpool_pyramid{};
   if (pyramid == nullptr) {
     return Fail(PEAKPOOL_OUT_OF_MEMORY, "pyramid: %zu bytes could not be allocated", sizeof(*pyramid));
   }
+  pyramid->whole = whole_shape;
   pyramid->level_stride = level.channels * level.output_strides.channel;
   int64_t covered = 1;  // the window that the levels so far add up to
   for (int32_t i = 0; i < levels; ++i) {

@@ -9,7 +9,8 @@ struct peakpool_pyramid {
   static constexpr int kMostLevels = 16;
   peakpool_plan* plan[kMostLevels];
   int32_t levels;
-  int64_t level_stride;  // elements between levels in y
+  peakpool::Shape whole;  // whose output is y with the channels of all levels
+  int64_t level_stride;   // elements between levels in y
 };
 
 namespace peakpool {

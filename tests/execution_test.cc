@@ -277,6 +277,59 @@ TEST_F(Pointers, OverlapIsRefused) {
   EXPECT_EQ(peakpool_forward(plan_.get(), both_, both_ + 16, index_, nullptr), PEAKPOOL_OK) << "side by side is fine";
 }
 
+// Two views that take turns in one buffer of floats, without and with an element in common.
+struct Views {
+  const char* text;  // strides of x and y are the buffer's
+  size_t elements;   // of the buffer
+  ptrdiff_t x, y, y_overlapping;
+};
+const Views kViews[] = {
+    {"nhwc 2x8x6x7 k3 s1 p1 xs=840x1x140x20 ys=840x1x140x20", 1680, 0, 8, 7},          // channel ranges
+    {"nhwc 2x8x6x7 k3 s1 p1 xs=840x1x140x20 ys=840x1x140x20", 1680, 12, 4, 5},         // the other way round
+    {"nhwc 2x19x6x7 k2 s2 xs=1680x1x280x40 ys=1680x1x280x40", 3360, 0, 20, 18},        // of different sizes
+    {"nchw 2x3x6x7 k3 s1 p1 xs=420x42x7x1 ys=420x42x7x1", 840, 0, 126, 125},           // channels first
+    {"nchw 2x2x6x20 k3 s1 p1 xs=480x240x40x1 ys=480x240x40x1", 960, 0, 20, 19},        // columns
+    {"nchw 2x2x3x20 k3 s1 p1 xs=240x120x20x1 ys=240x120x20x1", 480, 60, 0, 1},         // rows
+    {"nchw 1x2x6x20 k3 s2 p1 xs=480x240x40x1 ys=480x240x80x1", 960, 20, 0, 12},        // every other row
+    {"nchw 4x2x6x7 k3 s1 p1 xs=168x42x7x1 ys=168x42x7x1", 672, 0, 84, 83},             // images
+    {"ncdhw 2x2x2x4x9 k3 s1 p1 xs=576x144x72x18x1 ys=576x144x72x18x1", 1152, 9, 0, 1}  // columns of volumes
+};
+
+TEST(Overlap, ViewsThatTakeTurnsInOneBufferAreTaken) {
+  Random random(13);
+  for (const Views& views : kViews) {
+    SCOPED_TRACE(views.text);
+    const Plan plan(Parsed(std::string("f32 ") + views.text + " plane-i32"));
+    ASSERT_TRUE(plan) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    Bytes buffer = RandomElements(PEAKPOOL_F32, views.elements * 4, Fill::kTies, &random), expected = buffer;
+    const auto at = [](Bytes* bytes, ptrdiff_t element) { return bytes->data() + element * 4; };
+    Bytes index(IndexTensorBytes(p)), index_expected = index;
+    const Bytes before = buffer;
+    NaiveForward(p, before.data() + views.x * 4, at(&expected, views.y), index_expected.data());
+    EXPECT_EQ(peakpool_forward(plan.get(), at(&buffer, views.x), at(&buffer, views.y), index.data(), nullptr),
+              PEAKPOOL_OK)
+        << peakpool_last_error();
+    EXPECT_TRUE(SameBytes(buffer, expected, 4));
+    EXPECT_EQ(index, index_expected);
+
+    const Bytes gradients = RandomGradients(PEAKPOOL_F32, buffer.size(), &random);
+    buffer = expected = gradients;
+    EXPECT_TRUE(NaiveBackward(p, gradients.data() + views.y * 4, index.data(), at(&expected, views.x)));
+    EXPECT_EQ(peakpool_backward(plan.get(), at(&buffer, views.y), index.data(), at(&buffer, views.x), nullptr),
+              PEAKPOOL_OK)
+        << peakpool_last_error();
+    EXPECT_TRUE(SameBytes(buffer, expected, 4));
+
+    for (ptrdiff_t y : {views.y_overlapping, views.x}) {
+      EXPECT_EQ(peakpool_forward(plan.get(), at(&buffer, views.x), at(&buffer, y), index.data(), nullptr),
+                PEAKPOOL_INVALID_ARGUMENT);
+      EXPECT_EQ(peakpool_backward(plan.get(), at(&buffer, y), index.data(), at(&buffer, views.x), nullptr),
+                PEAKPOOL_INVALID_ARGUMENT);
+    }
+  }
+}
+
 TEST_F(Pointers, IndexWithoutFormatIsRefused) {
   const Plan values(Parsed("f32 nchw 1x1x4x4 k2"));
   ASSERT_TRUE(values);

@@ -211,5 +211,26 @@ TEST(PyramidErrors, ProblemsAndTensors) {
   EXPECT_EQ(peakpool_pyramid_forward(nothing.get(), nullptr, nullptr, nullptr), PEAKPOOL_OK) << peakpool_last_error();
 }
 
+// Spatial pyramid pooling as networks have it: the input is the first quarter of the channels of the result.
+TEST(Pyramid, PoolsWithinOneConcatenatedBuffer) {
+  for (const char* text :
+       {"f32 nhwc 2x5x9x7 k1 xs=1260x1x140x20 ys=1260x1x140x20", "f32 nchw 2x5x9x7 k1 xs=1260x63x7x1 ys=1260x63x7x1"}) {
+    const peakpool_problem problem = Parsed(text);
+    const Kernels kernels = {5, 9, 13};
+    const Pyramid pyramid(problem, kernels);
+    ASSERT_TRUE(pyramid) << peakpool_last_error();
+    Random random(3);
+    Bytes buffer = RandomElements(PEAKPOOL_F32, 2520 * 4, Fill::kTies, &random), apart = buffer;
+    const Bytes x = buffer;
+    const ptrdiff_t first = 5 * problem.output_strides.channel * 4;  // of y
+    EXPECT_EQ(peakpool_pyramid_forward(pyramid.get(), x.data(), apart.data() + first, nullptr), PEAKPOOL_OK);
+    EXPECT_EQ(peakpool_pyramid_forward(pyramid.get(), buffer.data(), buffer.data() + first, nullptr), PEAKPOOL_OK)
+        << peakpool_last_error();
+    EXPECT_TRUE(SameBytes(buffer, apart, 4));
+    EXPECT_EQ(peakpool_pyramid_forward(pyramid.get(), buffer.data(), buffer.data() + first - 4, nullptr),
+              PEAKPOOL_INVALID_ARGUMENT);
+  }
+}
+
 }  // namespace
 }  // namespace peakpool::tests

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Internal pure functions: how work is split.
+// Internal pure functions: how work is split, whether tensors overlap.
 #include <gtest/gtest.h>
 
+#include <random>
+#include <set>
+
+#include "src/overlap.h"
 #include "src/partition.h"
 
 namespace peakpool::tests {
@@ -54,6 +58,45 @@ TEST(ChooseSplit, NeverMakesMorePartsThanThereAre) {
       }
     }
   }
+}
+
+// Against the sets of their bytes: tensors that share one are never passed, and of those that do not, most are.
+TEST(MayOverlap, SeesEverySharedByte) {
+  std::mt19937_64 random(5);
+  const auto draw = [&](int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random() % static_cast<uint64_t>(high - low + 1));
+  };
+  int apart = 0, seen_apart = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const int64_t scale = draw(1, 6);  // what strides have in common
+    const auto tensor = [&](std::set<uint64_t>* bytes) {
+      Footprint t = {static_cast<uintptr_t>(draw(0, 40) * 8), int64_t{1} << draw(0, 3), {}, {}};
+      for (int a = 0; a < 5; ++a) {
+        t.size[a] = draw(1, 3);
+        t.stride[a] = a == 0 ? 1 : scale * draw(1, 8);
+      }
+      for (int64_t at = 0; at < t.size[0] * t.size[1] * t.size[2] * t.size[3] * t.size[4]; ++at) {
+        int64_t rest = at, element = 0;
+        for (int a = 0; a < 5; rest /= t.size[a++]) element += rest % t.size[a] * t.stride[a];
+        for (int64_t b = 0; b < t.element_bytes; ++b) {
+          bytes->insert(t.begin + static_cast<uint64_t>(element * t.element_bytes + b));
+        }
+      }
+      return t;
+    };
+    std::set<uint64_t> a_bytes, b_bytes;
+    const Footprint a = tensor(&a_bytes), b = tensor(&b_bytes);
+    bool shared = false;
+    for (uint64_t byte : a_bytes) shared |= b_bytes.count(byte) != 0;
+    ASSERT_TRUE(!shared || MayOverlap(a, b)) << i;
+    EXPECT_EQ(MayOverlap(a, b), MayOverlap(b, a));
+    EXPECT_TRUE(MayOverlap(a, a));
+    if (shared) continue;
+    ++apart;
+    seen_apart += MayOverlap(a, b) ? 0 : 1;
+  }
+  EXPECT_GT(apart, 1000);
+  EXPECT_GT(seen_apart, apart / 2);
 }
 
 }  // namespace

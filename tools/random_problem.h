@@ -25,7 +25,8 @@ class Random {
   }
   // Uniform in [low, high], up to a bias of 2^-32 for the small ranges used here.
   int64_t Between(int64_t low, int64_t high) {
-    return low + static_cast<int64_t>(Next() % static_cast<uint64_t>(high - low + 1));
+    const uint64_t size = static_cast<uint64_t>(high) - static_cast<uint64_t>(low) + 1;  // as far as 2^63 + 1
+    return static_cast<int64_t>(static_cast<uint64_t>(low) + Next() % size);
   }
   bool OneIn(int64_t n) { return Between(1, n) == 1; }
 

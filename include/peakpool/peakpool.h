@@ -204,9 +204,9 @@ PEAKPOOL_API const peakpool_problem* peakpool_plan_problem(const peakpool_plan* 
 PEAKPOOL_API size_t peakpool_explain(const peakpool_plan* plan, char* buffer, size_t size);
 
 // y[n, c, o] = max of x over the window of o. index may be NULL (values only); otherwise the problem names its format,
-// and it has y's shape and strides. The tensors must not overlap. executor NULL means the default: oneTBB in the
-// current arena, or serial where peakpool was built without it. Errors: INVALID_ARGUMENT. Thread-safe for distinct
-// outputs.
+// and it has y's shape and strides. The tensors must not share an element; they may take turns in one buffer, as its
+// channel ranges, rows or columns do. executor NULL means the default: oneTBB in the current arena, or serial where
+// peakpool was built without it. Errors: INVALID_ARGUMENT. Thread-safe for distinct outputs.
 PEAKPOOL_API peakpool_status peakpool_forward(const peakpool_plan* plan, const void* x, void* y, void* index,
                                               const peakpool_executor* executor);
 
@@ -226,9 +226,9 @@ PEAKPOOL_API peakpool_status peakpool_unpool(const peakpool_plan* plan, const vo
                                              const peakpool_executor* executor);
 
 // Rewrites a whole index tensor (y's shape and strides) from one peakpool_index_format to another; the plan's own index
-// format does not matter. from and to must not overlap. Errors: INVALID_ARGUMENT, also for a format that cannot hold
-// the range; INVALID_INDEX for an index that is out of range or that the other format cannot express (no tap of its own
-// window); its place then holds -1. Thread-safe for distinct `to`.
+// format does not matter. from and to must not share a byte. Errors: INVALID_ARGUMENT, also for a format that cannot
+// hold the range; INVALID_INDEX for an index that is out of range or that the other format cannot express (no tap of
+// its own window); its place then holds -1. Thread-safe for distinct `to`.
 PEAKPOOL_API peakpool_status peakpool_convert_indices(const peakpool_plan* plan, int32_t from_format, const void* from,
                                                       int32_t to_format, void* to, const peakpool_executor* executor);
 
