@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Turns the JSON of peakpool_bench into report.md and charts: report.py FOLDER (reads best.json and avx2.json there)."""
+"""Turns the JSON of peakpool_bench and start.py into report.md and charts: report.py FOLDER
+
+Reads best.json, avx2.json, cold.json and start.json there, whichever exist.
+"""
 
 import csv
 import json
@@ -230,6 +233,28 @@ class Report:
         ])
 
 
+START_TITLES = {'nothing': 'nothing at all', 'peakpool': 'peakpool, one forward', 'peakpool_all': 'peakpool, every entry point',
+                'onednn': 'oneDNN', 'xnnpack': 'XNNPACK'}
+
+
+def start(path):
+    """What start.py measured."""
+    with open(path, encoding='utf-8') as file:
+        rows = json.load(file)
+    nothing = rows['nothing']
+    lines = []
+    for name, title in START_TITLES.items():
+        if name in rows:
+            row = rows[name]
+            libraries = ', '.join(f'{library} {size / 1e6:.2f} MB' for library, size in sorted(row['libraries'].items()))
+            lines.append([title, f"{(row['bytes'] - nothing['bytes']) / 1e6:.3f} MB", libraries, f"{row['ns'] / 1e6:.2f} ms"])
+    return '\n'.join([
+        '# Size and start-up\n',
+        'A program that pools one small f32 tensor: what a library adds to its stripped executable, which shared libraries '
+        'it loads besides, and the shortest time from just before its start to its first result.\n',
+        table(['program', 'added', 'shared libraries', 'to the first result'], lines)])
+
+
 def cpu_name():
     try:
         with open('/proc/cpuinfo', encoding='utf-8') as file:
@@ -315,6 +340,8 @@ def main():
         report = Report(context, rows, kind, f"peakpool on target {context['target']}, {context['cache_state']} caches")
         pictures = charts(folder, name, report)
         text += [report.text(), '\n'.join(f'![{picture}]({picture})' for picture in pictures), '']
+    if os.path.exists(os.path.join(folder, 'start.json')):
+        text.append(start(os.path.join(folder, 'start.json')))
     path = os.path.join(folder, 'report.md')
     with open(path, 'w', encoding='utf-8') as file:
         file.write('\n'.join(text))
