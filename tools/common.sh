@@ -5,9 +5,10 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
 
-# What the library and the command-line tool are built from.
+# What the library and the command-line tool are built from. dpkg-dev: without it Meson takes a Debian for a system that
+# has its libraries in lib64, where neither CMake nor the linker looks.
 # shellcheck disable=SC2034
-build_packages=(g++ meson ninja-build pkgconf libc6-dev libhwy-dev libtbb-dev libcli11-dev libcairo2-dev
+build_packages=(g++ meson ninja-build pkgconf dpkg-dev libc6-dev libhwy-dev libtbb-dev libcli11-dev libcairo2-dev
                 libturbojpeg0-dev fonts-dejavu-core)
 
 # The options of build/, the same in every script so that they can alternate without building anything twice. The engines'
