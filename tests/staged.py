@@ -75,16 +75,16 @@ class Staged:
         need(["cmake", "--build", str(build)])
 
 
-def build_with_subproject(source, build, peakpool, cc, cxx, *options):
+def build_with_subproject(source, build, peakpool, cc, cxx, *options, targets=()):
     """Builds the Meson project in `source`, which has the source tree `peakpool` as its subproject.
 
     Without vector code, which is all that takes long to build and is no concern of how a program is put together.
     """
     subprojects = pathlib.Path(source) / "subprojects"
     subprojects.mkdir()
-    (subprojects / "peakpool").symlink_to(peakpool)
+    (subprojects / "peakpool").symlink_to(pathlib.Path(peakpool).resolve())
     (subprojects / "peakpool.wrap").write_text("[wrap-file]\ndirectory = peakpool\n[provide]\n"
                                                "dependency_names = peakpool\n", encoding="utf-8")
     need(["meson", "setup", str(build), str(source), "-Dpeakpool:cpp_args=-DHWY_COMPILE_ONLY_SCALAR",
           "-Ddebug=false", "-Doptimization=0", *options], env=compiler_environment(cc, cxx))
-    need(["ninja", "-C", str(build)])
+    need(["ninja", "-C", str(build), *targets])
