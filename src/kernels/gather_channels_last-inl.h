@@ -17,6 +17,7 @@
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
+#include "src/kernels/lane_tables-inl.h"
 #include "src/kernels/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -129,6 +130,148 @@ HWY_NOINLINE void SumPixels(const GatherPlane<T>& plane, const Cover& h, T* HWY_
     i += pixels;
   }
 }
+
+// Few channels: input lines of whole vectors of pixels, each from one or two vectors of every line of windows that hold
+// all the windows of these pixels. Which lane each window is, and which tap of it the pixel, are tables, one per
+// neighbouring window; the first and last vectors of a line have tables of their own. Does not accumulate.
+template <class L, class T = typename L::Element>
+class ShuffledSum {
+ public:
+  using D = hn::ScalableTag<typename L::Lane>;
+  using DI = hn::RebindToSigned<D>;
+  using TI = hn::TFromD<DI>;
+
+  ShuffledSum(const BackwardCall& call)
+      : width_(call.geometry->axis[kWidth]),
+        channels_(call.geometry->channels),
+        neighbours_((width_.kernel + width_.stride - 1) / width_.stride),
+        tables_(call.scratch, 2 * neighbours_ * static_cast<int64_t>(hn::Lanes(D()))) {
+    const Geometry& g = *call.geometry;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+    if (call.accumulate || g.input.axis[kWidth] != channels_ || g.output.axis[kWidth] != channels_ ||
+        call.taps.strides.axis[kWidth] != channels_) {
+      return;
+    }
+    // Whole strides, so that all vectors of the middle see the same.
+    int64_t pixels = n / channels_ / width_.stride * width_.stride;
+    const auto windows = [&] { return (pixels - 1 + width_.kernel - 1) / width_.stride + 1 + (width_.stride > 1); };
+    while (pixels > 0 && windows() * channels_ > 2 * n) pixels -= width_.stride;
+    reach_ = windows() * channels_ > n ? 2 * n : n;
+    if (pixels > width_.input || width_.output * channels_ < reach_) return;
+    pixels_ = pixels;
+    last_ = HWY_MIN(
+        width_.output * width_.stride - width_.pad_before - pixels_,
+        (width_.output - 1 - (reach_ + channels_ - 1) / channels_) * width_.stride - width_.pad_before + width_.kernel);
+  }
+
+  // Whether this form takes the geometry and gains by it.
+  bool IsWorth() const { return pixels_ >= 2; }
+
+  // One input line, which the lines of windows in h cover.
+  HWY_NOINLINE void Line(const GatherPlane<T>& plane, const Cover& h, T* HWY_RESTRICT dx) {
+    const D d;
+    const DI di;
+    const hn::Rebind<uint8_t, D> d8;
+    const Geometry& g = plane.geometry;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = width_.input * channels_;
+    const int64_t pixels = pixels_, last = last_, neighbours = neighbours_;
+    const bool two = reach_ > n;
+    const int stride = static_cast<int>(g.axis[kHeight].stride), kernel = static_cast<int>(width_.kernel);
+    if (tables_.empty()) Table(kMiddle);
+    const int64_t step = pixels / width_.stride * channels_, end = width_.input - pixels;
+    int64_t middle = FirstWindow(0) * channels_;
+    for (int64_t i = 0; i < end + pixels; i += pixels, middle += step) {
+      const TI* HWY_RESTRICT table = tables_.first();
+      int64_t at = middle;
+      if (HWY_UNLIKELY(at < 0 || i > last || i > end)) {
+        i = HWY_MIN(i, end);
+        table = Table(i);
+        at = Base(i);
+      }
+      auto sum = hn::Zero(d);
+      const T* HWY_RESTRICT dy = plane.dy + h.first * g.output.axis[kHeight] + at;
+      const uint8_t* HWY_RESTRICT taps = plane.taps + h.first * plane.tap_strides.axis[kHeight] + at;
+      for (int r = 0; r < h.count; ++r) {
+        const auto lo = L::Load(d, dy);
+        const auto tap_lo = Widen(di, hn::LoadU(d8, taps));
+        auto hi = lo;
+        auto tap_hi = tap_lo;
+        if (two) {
+          hi = L::Load(d, dy + n);
+          tap_hi = Widen(di, hn::LoadU(d8, taps + n));
+        }
+        const auto row_name = hn::Set(di, static_cast<TI>((h.tap - r * stride) * kernel));
+        for (int64_t q = 0; q < neighbours; ++q) {
+          const auto from = hn::Load(di, table + 2 * q * n);
+          const auto name = hn::Add(hn::Load(di, table + (2 * q + 1) * n), row_name);
+          const auto chosen = hn::RebindMask(d, hn::Eq(LookupTwo(di, tap_lo, tap_hi, from), name));
+          sum = hn::IfThenElse(chosen, hn::Add(sum, LookupTwo(d, lo, hi, from)), sum);
+        }
+        dy += g.output.axis[kHeight];
+        taps += plane.tap_strides.axis[kHeight];
+      }
+      const int64_t to = i * channels_;
+      if (HWY_LIKELY(to + n <= size)) {
+        L::Store(d, sum, dx + to);  // what spills into the next pixels is overwritten with them
+      } else {
+        HWY_ALIGN T values[hn::MaxLanes(d)];
+        L::Store(d, sum, values);
+        std::memcpy(dx + to, values, static_cast<size_t>(pixels_ * channels_) * sizeof(T));
+      }
+    }
+  }
+
+ private:
+  static constexpr int64_t kMiddle = -1;
+
+  static HWY_INLINE hn::Vec<DI> Widen(DI di, hn::Vec<hn::Rebind<uint8_t, D>> taps) {
+    if constexpr (sizeof(TI) == 8) {
+      return hn::PromoteTo(di, hn::PromoteTo(hn::Rebind<int32_t, D>(), taps));
+    } else {
+      return hn::PromoteTo(di, taps);
+    }
+  }
+
+  // The first window that covers pixel i, were there windows without end on either side.
+  int64_t FirstWindow(int64_t i) const {
+    const int64_t beyond =
+        i + width_.pad_before - width_.kernel + 2 * width_.stride;  // not negative, or the stride is 1
+    return beyond / width_.stride - 1;
+  }
+
+  // Where in a line of windows the two vectors for the pixels from i on begin.
+  int64_t Base(int64_t i) const {
+    return HWY_MAX(int64_t{0}, HWY_MIN(FirstWindow(i) * channels_, width_.output * channels_ - reach_));
+  }
+
+  // For the pixels from i on or, if kMiddle, for any from a multiple of the stride on that all their windows exist for:
+  // the lane of each window, and the tap column of the pixel there.
+  const TI* Table(int64_t i) {
+    return tables_.Find(i, [&](TI* HWY_RESTRICT table) {
+      const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+      const int64_t first = i == kMiddle ? 0 : i, base = i == kMiddle ? FirstWindow(0) * channels_ : Base(i);
+      for (int64_t q = 0; q < neighbours_; ++q) {
+        TI* HWY_RESTRICT from = table + 2 * q * n;
+        for (int64_t p = 0; p < pixels_; ++p) {
+          const int64_t window = FirstWindow(first + p) + q;
+          const int64_t tap = first + p + width_.pad_before - window * width_.stride;
+          const bool exists = tap >= 0 && (i == kMiddle || (window >= 0 && window < width_.output));
+          for (int64_t c = 0; c < channels_; ++c) {
+            from[p * channels_ + c] = exists ? static_cast<TI>(window * channels_ + c - base) : TI{0};
+            from[n + p * channels_ + c] = exists ? static_cast<TI>(tap) : TI{-100};  // no tap's number in any row
+          }
+        }
+      }
+    });
+  }
+
+  const Axis width_;
+  const int64_t channels_, neighbours_;
+  LaneTables<TI> tables_;  // the first is the middle's
+  int64_t pixels_ = 0;     // per vector
+  int64_t reach_ = 0;      // elements that a vector's windows lie within: those of one vector or two
+  int64_t last_ = 0;       // the last pixel where a vector of the middle begins
+};
 
 // What a sum of 0 and the one 16-bit gradient at p would be.
 template <class T, class D>
@@ -290,6 +433,7 @@ void GatherChannelsLast(const BackwardCall& call) {
   }
   const bool moves = sizeof(T) == 2 && height.kernel == height.stride && width.kernel == width.stride &&
                      !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<int16_t>()));
+  channels_last::ShuffledSum<L> shuffled(call);
   for (int64_t line = call.begin; line < call.end;) {
     const int64_t h = line % height.input, id = line / height.input % depth.input,
                   n = line / height.input / depth.input;
@@ -318,7 +462,8 @@ void GatherChannelsLast(const BackwardCall& call) {
     } else {
       channels_last::Cover cover(height, h);
       if (d.count == 0) cover.count = 0;
-      channels_last::SumPixels<L>(plane, cover, plane.dx + h * g.input.axis[kHeight]);
+      T* const dx = plane.dx + h * g.input.axis[kHeight];
+      shuffled.IsWorth() ? shuffled.Line(plane, cover, dx) : channels_last::SumPixels<L>(plane, cover, dx);
       ++line;
     }
   }

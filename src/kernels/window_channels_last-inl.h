@@ -27,6 +27,7 @@
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
+#include "src/kernels/lane_tables-inl.h"
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/window-inl.h"
 
@@ -96,37 +97,94 @@ struct Rows {
   }
 };
 
+// Whether a NaN was among the vectors noted: the sum of their squares is NaN if and only if one of them is. The
+// multiply-add pipes have nothing else to do, whereas compares and mask operations compete with the maxima.
+template <class L, class V>
+HWY_INLINE void Note(V x, V& squares) {
+  if constexpr (L::kTracksNan) squares = hn::MulAdd(x, x, squares);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> NothingNoted(D d) {
+  return hn::Set(d, 1);  // never subnormal
+}
+template <class L, class D, class V = hn::Vec<D>>
+HWY_INLINE bool NanNoted(D d, V squares) {
+  if constexpr (L::kTracksNan) return !hn::AllFalse(d, hn::IsNaN(squares));
+  return false;
+}
+
+// Tap x by the name `name` joins a maximum; of equals the earlier one stays.
+template <bool kIndices, class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
+HWY_INLINE void Join(D /*d*/, V x, VI name, V& best, VI& index) {
+  if constexpr (kIndices) {
+    const auto greater = hn::Gt(x, best);
+    best = hn::IfThenElse(greater, x, best);
+    index = hn::IfThenElse(hn::RebindMask(hn::RebindToSigned<D>(), greater), name, index);
+  } else {
+    static_cast<void>(name), static_cast<void>(index);
+    best = hn::Max(best, x);
+  }
+}
+
 // One output pixel from its in-range taps, any window. Returns whether a NaN was seen.
 template <class L, bool kIndices, class D, class T = typename L::Element>
 HWY_INLINE bool PoolPixel(D d, const L lanes, const Rows<T>& rows, int64_t first, int64_t pitch, int column,
                           int columns, int64_t channels, T* HWY_RESTRICT y, int tap_bytes, uint8_t* HWY_RESTRICT taps) {
   const hn::RebindToSigned<D> di;
   using TI = hn::TFromD<decltype(di)>;
+  using V = hn::Vec<D>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  auto nan = NoLanes(d);
-  for (int64_t c = 0; c < channels; c += n) {
+  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;
+  const auto first_name = hn::Set(di, static_cast<TI>(rows.name[0] + column));
+  int64_t c = 0;
+  // Four vectors per visit of a tap.
+  for (; c + 4 * n <= channels; c += 4 * n) {
+    const T* HWY_RESTRICT tap = rows.row[0] + first + c;
+    V v0 = lanes.Load(d, tap), v1 = lanes.Load(d, tap + n), v2 = lanes.Load(d, tap + 2 * n),
+      v3 = lanes.Load(d, tap + 3 * n);
+    Note<L>(v0, s0), Note<L>(v1, s1), Note<L>(v2, s2), Note<L>(v3, s3);
+    auto i0 = first_name, i1 = i0, i2 = i0, i3 = i0;
+    for (int r = 0; r < rows.count; ++r) {
+      tap = rows.row[r] + first + c;
+      for (int k = 0; k < columns; ++k, tap += pitch) {
+        if (r + k == 0) continue;
+        const V x0 = lanes.Load(d, tap), x1 = lanes.Load(d, tap + n), x2 = lanes.Load(d, tap + 2 * n),
+                x3 = lanes.Load(d, tap + 3 * n);
+        Note<L>(x0, s0), Note<L>(x1, s1), Note<L>(x2, s2), Note<L>(x3, s3);
+        const auto name = InRegister(hn::Set(di, static_cast<TI>(rows.name[r] + column + k)));
+        Join<kIndices>(d, x0, name, v0, i0);
+        Join<kIndices>(d, x1, name, v1, i1);
+        Join<kIndices>(d, x2, name, v2, i2);
+        Join<kIndices>(d, x3, name, v3, i3);
+      }
+    }
+    lanes.Store(d, v0, y + c);
+    lanes.Store(d, v1, y + c + n);
+    lanes.Store(d, v2, y + c + 2 * n);
+    lanes.Store(d, v3, y + c + 3 * n);
+    if constexpr (kIndices) {
+      StoreTaps(di, i0, tap_bytes, taps + c * tap_bytes);
+      StoreTaps(di, i1, tap_bytes, taps + (c + n) * tap_bytes);
+      StoreTaps(di, i2, tap_bytes, taps + (c + 2 * n) * tap_bytes);
+      StoreTaps(di, i3, tap_bytes, taps + (c + 3 * n) * tap_bytes);
+    }
+  }
+  for (; c < channels; c += n) {
     c = HWY_MIN(c, channels - n);  // max is idempotent: redo instead of a masked tail
     auto best = lanes.Load(d, rows.row[0] + first + c);
-    auto index = hn::Set(di, static_cast<TI>(rows.name[0] + column));
+    auto index = first_name;
     for (int r = 0; r < rows.count; ++r) {
       const T* HWY_RESTRICT tap = rows.row[r] + first + c;
       for (int k = 0; k < columns; ++k, tap += pitch) {
-        const auto v = lanes.Load(d, tap);
-        if constexpr (L::kTracksNan) nan = hn::Or(nan, EitherNan(d, v, v));
-        if constexpr (kIndices) {
-          const auto greater = hn::Gt(v, best);
-          best = hn::IfThenElse(greater, v, best);
-          index = hn::IfThenElse(hn::RebindMask(di, greater), hn::Set(di, static_cast<TI>(rows.name[r] + column + k)),
-                                 index);
-        } else {
-          best = hn::Max(best, v);
-        }
+        const auto x = lanes.Load(d, tap);
+        Note<L>(x, s0);
+        Join<kIndices>(d, x, hn::Set(di, static_cast<TI>(rows.name[r] + column + k)), best, index);
       }
     }
     lanes.Store(d, best, y + c);
     if constexpr (kIndices) StoreTaps(di, index, tap_bytes, taps + c * tap_bytes);
   }
-  return L::kTracksNan && !hn::AllFalse(d, nan);
+  return NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
 // Any window: output line `line` of the block.
@@ -243,7 +301,9 @@ class Shuffled {
 
   // The tables live in `scratch`, which only a redone block overwrites.
   Shuffled(const Geometry& g, const TapView& taps, void* scratch)
-      : width_(g.axis[kWidth]), channels_(g.channels), tables_(static_cast<TI*>(scratch)) {
+      : width_(g.axis[kWidth]),
+        channels_(g.channels),
+        tables_(scratch, 2 * g.axis[kWidth].kernel * static_cast<int64_t>(hn::Lanes(D()))) {
     const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
     if (g.input.axis[kWidth] != channels_ || g.output.axis[kWidth] != channels_ || width_.input * channels_ < 2 * n ||
         (kIndices && (taps.strides.axis[kWidth] != channels_ || taps.bytes != 1))) {
@@ -261,7 +321,7 @@ class Shuffled {
   // Whether this form takes the geometry and gains by it.
   bool IsWorth() const { return pixels_ >= 2; }
 
-  bool Line(const Block<L>& block, int64_t line) {
+  HWY_NOINLINE bool Line(const Block<L>& block, int64_t line) {
     const D d;
     const DI di;
     const L lanes = block.lanes;
@@ -270,13 +330,16 @@ class Shuffled {
     T* HWY_RESTRICT y = block.y + (block.oh + line) * block.geometry.output.axis[kHeight];
     uint8_t* HWY_RESTRICT taps = kIndices ? block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] : nullptr;
     const Rows<T> rows(block, line);
-    if (count_ == 0) Table(-1);
+    if (tables_.empty()) Table(kMiddle);
     auto seen_lo = hn::Set(d, 1), seen_hi = seen_lo;
-    for (int64_t ow = 0; ow < width_.output; ow += pixels_) {
-      ow = HWY_MIN(ow, width_.output - pixels_);
-      int64_t at = width_.Begin(ow) * channels_;
-      const TI* HWY_RESTRICT table = tables_;
-      if (HWY_UNLIKELY(at < 0 || at > last_)) {
+    const int64_t pixels = pixels_, last = last_, step = pixels * width_.stride * channels_,
+                  end = width_.output - pixels;
+    int64_t middle = width_.Begin(0) * channels_;
+    for (int64_t ow = 0; ow < end + pixels; ow += pixels, middle += step) {
+      const TI* HWY_RESTRICT table = tables_.first();
+      int64_t at = middle;
+      if (HWY_UNLIKELY(at < 0 || at > last || ow > end)) {
+        ow = HWY_MIN(ow, end);
         table = Table(ow);
         at = Base(ow);
       }
@@ -334,10 +397,10 @@ class Shuffled {
     return false;
   }
 
-  void Forget() { count_ = 0; }
+  void Forget() { tables_.Clear(); }
 
  private:
-  static constexpr int kTables = 16;
+  static constexpr int64_t kMiddle = -1;
 
   // Where in a row the two vectors for the pixels from ow on begin.
   int64_t Base(int64_t ow) const {
@@ -345,42 +408,35 @@ class Shuffled {
     return HWY_MAX(int64_t{0}, HWY_MIN(width_.Begin(ow) * channels_, last));
   }
 
-  // The tables for the pixels from ow on; negative: for those within the input throughout, which come first.
+  // For the pixels from ow on or, if kMiddle, for any whose taps are all within the input: the lane and the name of
+  // each tap column.
   const TI* Table(int64_t ow) {
-    const int64_t n = static_cast<int64_t>(hn::Lanes(D())), size = 2 * width_.kernel * n;
-    int i = 0;
-    while (i < count_ && names_[i] != ow) ++i;
-    TI* const table = tables_ + i * size;
-    if (i < count_) return table;
-    if (i < kTables - 1) ++count_;
-    names_[i] = ow;
-    for (int64_t k = 0; k < width_.kernel; ++k) {
-      TI* HWY_RESTRICT from = table + 2 * k * n;
-      for (int64_t j = 0; j < 2 * n; ++j) from[j] = 0;
-      for (int64_t p = 0; p < pixels_; ++p) {
-        int64_t tap = k, lane = (p * width_.stride + k * width_.dilation) * channels_;
-        if (ow >= 0) {
-          const int64_t begin = width_.Begin(ow + p);
-          while (begin + tap * width_.dilation < 0) ++tap;
-          while (begin + tap * width_.dilation >= width_.input) --tap;
-          lane = (begin + tap * width_.dilation) * channels_ - Base(ow);
-        }
-        for (int64_t c = 0; c < channels_; ++c) {
-          from[p * channels_ + c] = static_cast<TI>(lane + c);
-          from[n + p * channels_ + c] = static_cast<TI>(tap);
+    return tables_.Find(ow, [&](TI* HWY_RESTRICT table) {
+      const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+      for (int64_t k = 0; k < width_.kernel; ++k) {
+        TI* HWY_RESTRICT from = table + 2 * k * n;
+        for (int64_t p = 0; p < pixels_; ++p) {
+          int64_t tap = k, lane = (p * width_.stride + k * width_.dilation) * channels_;
+          if (ow != kMiddle) {
+            const int64_t begin = width_.Begin(ow + p);
+            while (begin + tap * width_.dilation < 0) ++tap;
+            while (begin + tap * width_.dilation >= width_.input) --tap;
+            lane = (begin + tap * width_.dilation) * channels_ - Base(ow);
+          }
+          for (int64_t c = 0; c < channels_; ++c) {
+            from[p * channels_ + c] = static_cast<TI>(lane + c);
+            from[n + p * channels_ + c] = static_cast<TI>(tap);
+          }
         }
       }
-    }
-    return table;
+    });
   }
 
   const Axis width_;
   const int64_t channels_;
-  TI* const tables_;
-  int64_t pixels_ = 0;  // per vector
-  int64_t last_;        // where in a row the last vectors that need no table of their own begin
-  int64_t names_[kTables];
-  int count_ = 0;
+  LaneTables<TI> tables_;  // the first is the middle's
+  int64_t pixels_ = 0;     // per vector
+  int64_t last_;           // where in a row the last vectors of the middle begin
 };
 
 // Offsets of the taps of two neighbouring windows, clamped into the input: with dilation 1 the clamped tap is in both
