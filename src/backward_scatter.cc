@@ -13,9 +13,12 @@ namespace {
 // Planes that are summed side by side. Neighbouring outputs often name the same input, and a sum in memory waits 10
 // cycles for the one before it: other planes fill the time.
 constexpr int64_t kPlanes = 8;
-// Outputs of one line and plane at a time.
-constexpr int64_t kColumns = 128;
-static_assert(kPlanes * kColumns >= IndexMap::kLongestRun, "offsets hold either");
+constexpr int64_t kOffsets = kPlanes * IndexMap::kLongestRun;
+// Sums in scratch have so many after them that take what lies outside the tile: a branch that follows no pattern would
+// cost 20 cycles an output, one sum that takes all 10.
+constexpr int64_t kSpare = 16;
+// Positions of a plane that are zeroed or finished at once.
+constexpr int64_t kStep = 1024;
 
 // Positions [begin, end) of one or, if they are whole, several planes; row-major over depth, height and width.
 // Channels-last, all of some channels instead of planes.
@@ -66,33 +69,51 @@ class Scatter {
   }
 
  private:
-  static constexpr int64_t kSums = kScratchBytes / sizeof(Sum);
-  // In place, dx of so many planes should stay in the L2 cache.
-  static constexpr int64_t kPlaneBytes = 512 * 1024;
+  // Sums that fit the scratch.
+  static constexpr int64_t kSums = kScratchBytes / sizeof(Sum) - kPlanes * kSpare;
 
   // Planes of a tile.
   int64_t MostPlanes(int64_t plane) {
     SetMap({0, width_.output}, {0, g_.channels});
-    int64_t most = map_->through_planes() ? map_->table_planes() : kPlanes;
-    const int64_t room = in_place_ ? kPlaneBytes / static_cast<int64_t>(sizeof(Sum)) : kSums;
-    return std::max<int64_t>(std::min(most, room / plane), 1);
+    const int64_t most = map_->through_planes() ? std::max(map_->table_planes(), kPlanes) : kPlanes;
+    return in_place_ ? most : std::max<int64_t>(std::min(kPlanes, kSums / plane), 1);
   }
 
   // Cuts a tile into what fits the scratch, and into offsets of 32 bits.
   bool SumInParts(const Tile& tile) {
-    const int64_t count = tile.positions.size();
-    int64_t channels = g_.channels_last ? g_.channels : 1, step = (int64_t{1} << 31) / channels;
+    const int64_t all_channels = g_.channels_last ? g_.channels : 1;
+    int64_t channels = all_channels, step = (int64_t{1} << 31) / channels;
     if (!in_place_) {
-      // Fewer channels rather than fewer positions: windows that straddle two parts are looked at twice.
-      channels = std::min(channels, std::max<int64_t>(kSums / count, 32));
       step = kSums / (channels * tile.planes);
+      const int64_t line = width_.input, slice = height_.input * line;
+      if (step < tile.positions.size()) {
+        // Windows that straddle two parts are looked at twice: rather give up channels, down to a few vectors, than
+        // have parts of fewer than twice a window's lines.
+        channels = std::min(all_channels, kSums / (tile.planes * tile.positions.size()));
+        if (channels < std::min<int64_t>(all_channels, 32)) {
+          const int64_t lines = std::min(height_.input, 2 * (height_.kernel - 1) * height_.dilation + 2);
+          channels = std::min(all_channels, std::max<int64_t>(kSums / (tile.planes * lines * line), 32));
+        }
+        step = kSums / (channels * tile.planes);
+        if (step > slice) {
+          step -= step % slice;
+        } else if (step > height_.stride * line) {
+          step -= step % (height_.stride * line);
+        } else if (step > line) {
+          step -= step % line;
+        }
+      }
     }
     bool valid = true;
     Tile part = tile;
-    for (int64_t begin = tile.positions.begin; begin < tile.positions.end; begin += step) {
-      part.positions = {begin, std::min(begin + step, tile.positions.end)};
-      for (int64_t c = 0; c < (g_.channels_last ? g_.channels : 1); c += channels) {
-        if (g_.channels_last) part.channels = {c, std::min(c + channels, g_.channels)};
+    for (int64_t begin = tile.positions.begin, end; begin < tile.positions.end; begin = end) {
+      end = std::min(begin + step, tile.positions.end);
+      const int64_t slice = height_.input * width_.input, next_slice = (begin / slice + 1) * slice;
+      // All rows of two slices would be looked at for the sake of some.
+      if (end > next_slice && step < tile.positions.size() && step < slice) end = next_slice;
+      part.positions = {begin, end};
+      for (int64_t c = 0; c < all_channels; c += channels) {
+        if (g_.channels_last) part.channels = {c, std::min(c + channels, all_channels)};
         valid &= SumTile(part);
       }
     }
@@ -129,60 +150,91 @@ class Scatter {
     }
     SetMap(w, tile.channels);
 
-    const int64_t pixel = g_.channels_last ? tile.channels.size() : 1, count = tile.positions.size() * pixel;
-    Sum* sums = static_cast<Sum*>(call_.scratch);
-    int64_t pitch = count;  // between planes
+    const int64_t pixel = g_.channels_last ? tile.channels.size() : 1;
+    sums_ = static_cast<Sum*>(call_.scratch);
+    pitch_ = tile.positions.size() * pixel + kSpare;
     if (in_place_) {
-      sums = static_cast<Sum*>(call_.dx) + tile.n * g_.input.batch + tile.c * g_.input.channel +
-             tile.positions.begin * pixel;
-      pitch = g_.input.channel;
+      sums_ = static_cast<Sum*>(call_.dx) + tile.n * g_.input.batch + tile.c * g_.input.channel +
+              tile.positions.begin * pixel;
+      pitch_ = g_.input.channel;
     }
-    if (!call_.accumulate) {
-      for (int64_t i = 0; i < tile.planes; ++i)
-        std::memset(sums + i * pitch, 0, static_cast<size_t>(count) * sizeof(Sum));
-    } else if (!in_place_) {
-      ForEachPiece(tile, [&](int64_t at, int64_t n, int64_t i) {
-        call_.kernels->load_sums[call_.type](Element(call_.dx, at), n, sums + i);
-      });
-    }
-    const bool valid = g_.channels_last ? AddChannels(tile, d, h, sums, count) : AddPlanes(tile, d, h, w, sums, pitch);
-    if (in_place_) {
-      for (int64_t i = 0; i < tile.planes; ++i) {
-        call_.kernels->store_sums[call_.type](sums + i * pitch, count, sums + i * pitch);
-      }
+    limit_ = tile.positions.size() * pixel;
+    opened_ = closed_ = tile.positions.begin;
+    bool valid = true;
+    if (map_->through_planes() && tile.positions.size() == depth_.input * height_.input * width_.input) {
+      Open(tile, tile.positions.end);
+      valid = AddWholePlanes(tile);
     } else {
-      ForEachPiece(tile, [&](int64_t at, int64_t n, int64_t i) {
-        call_.kernels->store_sums[call_.type](sums + i, n, Element(call_.dx, at));
-      });
+      OutputPosition line = {tile.n, tile.c, {0, 0, 0}};
+      for (line.o[kDepth] = d.begin; line.o[kDepth] < d.end; ++line.o[kDepth]) {
+        for (line.o[kHeight] = h.begin; line.o[kHeight] < h.end; ++line.o[kHeight]) {
+          // Windows begin and end in ascending order, so the lines between go through the caches once.
+          const int a = depth_.input == 1 && depth_.output == 1 ? kHeight : kDepth;
+          const int64_t positions = a == kHeight ? width_.input : height_.input * width_.input;
+          const Axis& axis = g_.axis[a];
+          Close(tile, axis.Begin(line.o[a]) * positions, kStep);
+          Open(tile, (axis.Begin(line.o[a]) + (axis.TapEnd(line.o[a]) - 1) * axis.dilation + 1) * positions);
+          valid &= g_.channels_last ? AddChannels(tile, line) : AddPlanes(tile, line, w);
+        }
+      }
+      Open(tile, tile.positions.end);
     }
+    Close(tile, tile.positions.end, 1);
     return valid;
+  }
+
+  // Has sums ready up to a position.
+  void Open(const Tile& tile, int64_t end) {
+    if (end <= opened_) return;
+    const Range positions = {opened_, std::min(std::max(end, opened_ + kStep), tile.positions.end)};
+    opened_ = positions.end;
+    if (in_place_ && call_.accumulate) return;
+    ForEachPiece(tile, positions, [&](int64_t at, int64_t n, Sum* sums) {
+      if (call_.accumulate) {
+        call_.kernels->load_sums[call_.type](Element(call_.dx, at), n, sums);
+      } else {
+        std::memset(sums, 0, static_cast<size_t>(n) * sizeof(Sum));
+      }
+    });
+  }
+  // Puts those before a position into dx, if they are so many.
+  void Close(const Tile& tile, int64_t end, int64_t least) {
+    end = std::min(end, opened_);
+    if (end - closed_ < least) return;
+    const Range positions = {closed_, end};
+    closed_ = end;
+    ForEachPiece(tile, positions, [&](int64_t at, int64_t n, Sum* sums) {
+      call_.kernels->store_sums[call_.type](sums, n, Element(call_.dx, at));
+    });
   }
 
   static const void* Element(const void* base, int64_t bytes) { return static_cast<const char*>(base) + bytes; }
   static void* Element(void* base, int64_t bytes) { return static_cast<char*>(base) + bytes; }
 
-  // Calls visit(bytes into dx, elements, sums before them) for each contiguous piece of dx in the tile.
+  // Calls visit(bytes into dx, elements, sums) for each contiguous piece of dx at the positions.
   template <class Visit>
-  void ForEachPiece(const Tile& tile, Visit visit) const {
+  void ForEachPiece(const Tile& tile, Range positions, Visit visit) const {
     const int64_t pixel = g_.channels_last ? tile.channels.size() : 1;
-    const int64_t count = tile.positions.size() * pixel;
+    const bool dense = is_dense_ && pixel == (g_.channels_last ? g_.channels : 1);
     for (int64_t plane = 0; plane < tile.planes; ++plane) {
       const int64_t base =
           tile.n * g_.input.batch + (g_.channels_last ? tile.channels.begin : tile.c + plane) * g_.input.channel;
-      if (is_dense_ && pixel == (g_.channels_last ? g_.channels : 1)) {
-        visit((base + tile.positions.begin * pixel) * element_bytes_, count, plane * count);
+      Sum* sums = sums_ + plane * pitch_;
+      if (dense) {
+        visit((base + positions.begin * pixel) * element_bytes_, positions.size() * pixel,
+              sums + (positions.begin - tile.positions.begin) * pixel);
         continue;
       }
-      for (int64_t p = tile.positions.begin; p < tile.positions.end;) {
+      for (int64_t p = positions.begin; p < positions.end;) {
         const int64_t line = p / width_.input, first = p - line * width_.input;
-        const int64_t end = std::min(width_.input, first + tile.positions.end - p);
+        const int64_t end = std::min(width_.input, first + positions.end - p);
         const int64_t slice = line / height_.input;
         const int64_t row =
             base + slice * g_.input.axis[kDepth] + (line - slice * height_.input) * g_.input.axis[kHeight];
         const int64_t step = g_.input.axis[kWidth] == pixel ? end - first : 1;
         for (int64_t w = first; w < end; w += step, p += step) {
           visit((row + w * g_.input.axis[kWidth]) * element_bytes_, step * pixel,
-                plane * count + (p - tile.positions.begin) * pixel);
+                sums + (p - tile.positions.begin) * pixel);
         }
       }
     }
@@ -196,65 +248,68 @@ class Scatter {
     return buffer;
   }
 
-  bool AddChannels(const Tile& tile, Range d, Range h, Sum* sums, int64_t limit) {
-    alignas(64) uint32_t offsets[IndexMap::kLongestRun];
-    alignas(64) Sum buffer[IndexMap::kLongestRun];
+  bool AddChannels(const Tile& tile, const OutputPosition& line) {
     const int64_t origin = tile.positions.begin * tile.channels.size() + tile.channels.begin;
     bool valid = true;
-    OutputPosition line = {tile.n, 0, {0, 0, 0}};
-    for (line.o[kDepth] = d.begin; line.o[kDepth] < d.end; ++line.o[kDepth]) {
-      for (line.o[kHeight] = h.begin; line.o[kHeight] < h.end; ++line.o[kHeight]) {
-        map_->ForEachRunOfLine(line, [&](const OutputPosition& first, int64_t count) {
-          valid &= map_->Translate(first, count, origin, offsets);
-          const Sum* dy = Gradients(first, count, buffer);
-          for (int64_t i = 0; i < count; ++i) {
-            if (offsets[i] < limit) sums[offsets[i]] += dy[i];
-          }
-        });
-      }
-    }
+    map_->ForEachRunOfLine(line, [&](const OutputPosition& first, int64_t count) {
+      valid &= map_->Translate(first, count, origin, offsets_);
+      const Sum* dy = Gradients(first, count, gradients_);
+      AddInTurn(0, dy, 0, count, 1);
+    });
     return valid;
   }
 
-  // Adds dy[plane * dy_pitch + i] for i ascending, the planes in turn.
-  static void AddInTurn(const uint32_t* offsets, int64_t offsets_pitch, const Sum* dy, int64_t dy_pitch, int64_t count,
-                        int64_t planes, Sum* sums, int64_t pitch, int64_t limit) {
+  // Adds the gradients of `count` outputs in ascending order, the planes in turn.
+  void AddInTurn(int64_t offsets_pitch, const Sum* dy, int64_t dy_pitch, int64_t count, int64_t planes) {
+    const uint32_t limit = static_cast<uint32_t>(limit_);
+    const bool in_place = in_place_;
+    const int64_t pitch = pitch_;
     for (int64_t i = 0; i < count; ++i) {
+      const uint32_t* offset = offsets_ + i;
+      const Sum* from = dy + i;
+      Sum* sums = sums_;
+      const uint32_t spare = limit + static_cast<uint32_t>(i % kSpare);
       for (int64_t plane = 0; plane < planes; ++plane) {
-        const uint32_t offset = offsets[plane * offsets_pitch + i];
-        if (offset < limit) sums[plane * pitch + offset] += dy[plane * dy_pitch + i];
+        if (!in_place) {
+          sums[std::min(*offset, spare)] += *from;
+        } else if (*offset < limit) {
+          sums[*offset] += *from;
+        }
+        offset += offsets_pitch;
+        from += dy_pitch;
+        sums += pitch;
       }
     }
   }
 
-  bool AddPlanes(const Tile& tile, Range d, Range h, Range w, Sum* sums, int64_t pitch) {
-    alignas(64) uint32_t offsets[kPlanes * kColumns];
-    alignas(64) Sum buffer[kPlanes * kColumns];
-    const int64_t limit = tile.positions.size(), origin = tile.positions.begin;
+  bool AddWholePlanes(const Tile& tile) {
+    const int64_t outputs = depth_.output * height_.output * width_.output;
     OutputPosition first = {tile.n, tile.c, {0, 0, 0}};
-    if (map_->through_planes() && tile.planes > 1) {
-      const int64_t count = depth_.output * height_.output * width_.output;
-      const bool valid = map_->Translate(first, count * tile.planes, origin, offsets);
-      const Sum* dy = Gradients(first, count * tile.planes, buffer);
-      AddInTurn(offsets, count, dy, count, count, tile.planes, sums, pitch, limit);
-      return valid;
-    }
     bool valid = true;
-    for (int64_t od = d.begin; od < d.end; ++od) {
-      for (int64_t oh = h.begin; oh < h.end; ++oh) {
-        for (int64_t ow = w.begin; ow < w.end; ow += kColumns) {
-          const int64_t count = std::min(kColumns, w.end - ow);
-          const Sum* dy = nullptr;
-          for (int64_t plane = 0; plane < tile.planes; ++plane) {
-            first = {tile.n, tile.c + plane, {od, oh, ow}};
-            valid &= map_->Translate(first, count, origin, offsets + plane * kColumns);
-            const Sum* gradients = Gradients(first, count, buffer + plane * kColumns);
-            if (plane == 0) dy = gradients;
-          }
-          const int64_t dy_pitch = element_bytes_ == sizeof(Sum) ? g_.output.channel : kColumns;
-          AddInTurn(offsets, kColumns, dy, dy_pitch, count, tile.planes, sums, pitch, limit);
-        }
+    for (int64_t plane = 0, planes; plane < tile.planes; plane += planes) {
+      planes = std::min(map_->table_planes(), tile.planes - plane);
+      first.c = tile.c + plane;
+      valid &= map_->Translate(first, planes * outputs, 0, offsets_ + plane * outputs);
+    }
+    first.c = tile.c;
+    const Sum* dy = Gradients(first, tile.planes * outputs, gradients_);
+    AddInTurn(outputs, dy, outputs, outputs, tile.planes);
+    return valid;
+  }
+
+  bool AddPlanes(const Tile& tile, OutputPosition first, Range w) {
+    constexpr int64_t kColumns = IndexMap::kLongestRun;
+    bool valid = true;
+    for (first.o[kWidth] = w.begin; first.o[kWidth] < w.end; first.o[kWidth] += kColumns) {
+      const int64_t count = std::min(kColumns, w.end - first.o[kWidth]);
+      const Sum* dy = nullptr;
+      for (int64_t plane = 0; plane < tile.planes; ++plane) {
+        first.c = tile.c + plane;
+        valid &= map_->Translate(first, count, tile.positions.begin, offsets_ + plane * kColumns);
+        const Sum* gradients = Gradients(first, count, gradients_ + plane * kColumns);
+        if (plane == 0) dy = gradients;
       }
+      AddInTurn(kColumns, dy, element_bytes_ == sizeof(Sum) ? g_.output.channel : kColumns, count, tile.planes);
     }
     return valid;
   }
@@ -267,6 +322,12 @@ class Scatter {
   bool in_place_;  // then sums of the element type need no scratch
   std::optional<IndexMap> map_;
   Range columns_, channels_;
+  // Of the tile: the first plane's sums and the distance to the next one's, how many there are, and the positions up to
+  // which they are ready and in dx.
+  Sum* sums_;
+  int64_t pitch_, limit_, opened_, closed_;
+  alignas(64) uint32_t offsets_[kOffsets];
+  alignas(64) Sum gradients_[sizeof(Sum) == sizeof(float) ? kOffsets : 1];  // of the 16-bit floats
 };
 
 }  // namespace
