@@ -43,7 +43,6 @@ const char* WideRefusal(const Shape& shape) {
 // The same for the gradients of small windows.
 const char* GatherRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
-  if (shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8) return "the index format is not window-u8";
   if (shape.has_empty_window) return "some windows are empty";
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
@@ -52,6 +51,10 @@ const char* GatherRefusal(const Shape& shape) {
   if (w.adaptive || h.adaptive || g.axis[kDepth].adaptive) return "adaptive windows of unequal sizes";
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
   if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
+  // Other formats are decoded to bytes by the line, one channel at least.
+  if (shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8 && w.output > kLongestDecodedLine) {
+    return "lines are too long for their indices to be decoded";
+  }
   return nullptr;
 }
 

@@ -9,6 +9,9 @@ namespace peakpool {
 
 enum class Algorithm { kWindow, kWide, kSeparable, kGather, kScatter, kIm2col };
 
+// Lines whose indices are decoded for the gather have at most so many outputs.
+constexpr int64_t kLongestDecodedLine = 8 * 1024;
+
 const char* AlgorithmName(Algorithm algorithm);
 
 struct Choice {

@@ -20,6 +20,9 @@ constexpr int64_t kLeastColumns = 1024;
 // Taps of the lines in flight while they await conversion to another index format.
 constexpr int64_t kTapBlockBytes = 16 * 1024;
 
+// Taps of the lines whose gradients are gathered, decoded from another index format.
+constexpr int64_t kDecodedBytes = 32 * 1024;
+
 // Outputs between two visits of the clamp.
 constexpr int64_t kClampBytes = 16 * 1024;
 
@@ -152,14 +155,9 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
   }
   const View view(g, columns, channels);
   const int64_t bytes = ElementBytes(plan.problem.type);
-  const int64_t inner = g.channels_last ? channels.size() : 1;
-  // Dense strides of the block, as if it held every line of the view.
-  Strides dense;
-  dense.axis[kWidth] = inner;
-  dense.axis[kHeight] = elements;
-  dense.axis[kDepth] = dense.axis[kHeight] * g.axis[kHeight].output;
-  dense.channel = g.channels_last ? 1 : dense.axis[kDepth] * g.axis[kDepth].output;
-  dense.batch = dense.axis[kDepth] * g.axis[kDepth].output * (g.channels_last ? 1 : g.channels);
+  const Strides dense = DenseLines(g, columns.size(), channels.size());
+  TapExpander expander(g, plan.index_kernels, plan.shape.has_empty_window, plan.problem.index_format, tap_bytes,
+                       columns, channels, index);
   const int64_t step = WholePlanes(g, std::max<int64_t>(room / elements, 1));
   for (int64_t begin = lines.begin; begin < lines.end; begin += step) {
     const Range block = {begin, std::min(begin + step, lines.end)};
@@ -171,8 +169,7 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
                               block.end,
                               scratch};
     RunKernel(plan, call, columns, channels, y);
-    ExpandTaps(g, plan.index_kernels, plan.shape.has_empty_window, plan.problem.index_format, taps, tap_bytes, block,
-               columns, channels, index);
+    expander.Expand(taps, block);
   }
 }
 
@@ -190,6 +187,58 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
                         lines.begin,
                         lines.end,
                         scratch});
+}
+
+// Output lines that one line of dx may have windows from.
+int64_t LinesOfWindows(const Axis& height) { return (height.kernel - 1) / height.stride + 1; }
+
+// The same for other index formats, which become bytes a few lines at a time. False if an index is invalid.
+bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, const void* dy, const void* index,
+                       void* dx) {
+  const Geometry& g = plan.shape.geometry;
+  const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight];
+  const int64_t line_taps = Elements({0, g.axis[kWidth].output}, channels, g.channels_last);
+  if (line_taps * LinesOfWindows(height) > kDecodedBytes && g.channels_last) {
+    const int64_t middle = channels.begin + channels.size() / 2;
+    const bool valid = RunGatherDecoding(plan, lines, {channels.begin, middle}, dy, index, dx);
+    return RunGatherDecoding(plan, lines, {middle, channels.end}, dy, index, dx) && valid;
+  }
+  alignas(64) unsigned char scratch[kScratchBytes];
+  alignas(64) uint8_t taps[kDecodedBytes];
+  const View view(g, {0, g.axis[kWidth].output}, channels);
+  const int64_t bytes = ElementBytes(plan.problem.type);
+  const Strides dense = DenseLines(g, g.axis[kWidth].output, channels.size());
+  IndexMap map(IndicesOf(plan, index, false), plan.index_kernels, NumberingOf(g, PEAKPOOL_INDEX_WINDOW_U8), g.output,
+               dense, {0, g.axis[kWidth].output}, channels);
+  // Whole slices (n, c, d) where they fit, else as many lines as leave room for their windows.
+  const int64_t room = kDecodedBytes / line_taps, slices = room / height.output;
+  const int64_t step = std::max<int64_t>((room - LinesOfWindows(height)) * height.stride, 1);
+  const auto output_line = [&](int64_t slice, int64_t h) {
+    const int64_t plane = slice / depth.input, d = std::min(slice - plane * depth.input, depth.output);
+    return (plane * depth.output + d) * height.output + h;
+  };
+  bool valid = true;
+  for (int64_t begin = lines.begin, end; begin < lines.end; begin = end) {
+    const int64_t slice = begin / height.input;
+    end = std::min((slice + std::max<int64_t>(slices, 1)) * height.input, lines.end);
+    if (slices == 0) end = std::min(end, begin + step);
+    const int64_t last = (end - 1) / height.input;
+    const Range outputs = {output_line(slice, height.FirstTouching(begin - slice * height.input)),
+                           output_line(last, height.TouchingEnd(end - last * height.input))};
+    const int64_t origin = outputs.begin * line_taps, corner = origin + (g.channels_last ? channels.begin : 0);
+    map.ForEachRun(outputs, [&](const OutputPosition& first, int64_t count) {
+      valid &= map.TranslateTo(first, count, 1, taps + OffsetOf(first, dense) - corner);
+    });
+    plan.backward_kernel({&view.geometry,
+                          Advance(dy, view.output_offset * bytes),
+                          {taps, 1, dense, origin},
+                          Advance(dx, view.input_offset * bytes),
+                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
+                          begin,
+                          end,
+                          scratch});
+  }
+  return valid;
 }
 
 bool RunScatter(const peakpool_plan& plan, Range lines, const void* dy, const void* index, void* dx) {
@@ -265,12 +314,17 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
       part_valid = Im2colBackward(plan.shape, dy, index, dx, planes.begin, planes.end);
     } else {
       const TaskPart part(split, i, g.InputLines(), 1, g.channels);
-      // Gathers ignore invalid indices and scatters never meet those of empty windows: each task also checks its share.
-      if (plan.backward.algorithm == Algorithm::kGather || plan.shape.has_empty_window) {
+      const bool gathers = plan.backward.algorithm == Algorithm::kGather;
+      const bool decodes = gathers && plan.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8;
+      // Gathers of bytes ignore invalid indices, scatters never meet those of empty windows: each task also checks its
+      // share.
+      if ((gathers && !decodes) || plan.shape.has_empty_window) {
         const Range outputs = Part(g.OutputLines(), split.Tasks(), i);
         part_valid = ValidateIndices(IndicesOf(plan, index, false), plan.index_kernels, outputs);
       }
-      if (plan.backward.algorithm == Algorithm::kGather) {
+      if (decodes) {
+        part_valid = RunGatherDecoding(plan, part.lines, part.channels, dy, index, dx);
+      } else if (gathers) {
         RunGather(plan, part.lines, part.channels, dy, index, dx);
       } else {
         part_valid &= RunScatter(plan, part.lines, dy, index, dx);

@@ -126,8 +126,7 @@ int64_t IndexReader::Number(const Numbering& numbering, const OutputPosition& ou
 
 IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Numbering& numbering, const Strides& from,
                    const Strides& to, Range columns, Range channels)
-    : indices_(indices),
-      reader_(indices),
+    : reader_(indices),
       kernels_(kernels),
       from_(NumberingOf(reader_.windows(), indices.format)),
       to_(numbering),
@@ -350,14 +349,14 @@ bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int6
     const int a = axis_of_digit_[k];
     call_.digit[k].most = is_merged_ ? &merged_most_[k] : call_.digit[k].varies ? digit_most_[a] + at : &most_[a];
   }
-  const char* index = static_cast<const char*>(indices_.base) + OffsetOf(first, from_strides_) * index_bytes_;
+  const char* index = static_cast<const char*>(reader_.indices().base) + OffsetOf(first, from_strides_) * index_bytes_;
   return kernels_->translate(call_, index, count, to);
 }
 
 // Calls store(i, number or -1) for each output of a run.
 template <class Store>
 bool IndexMap::TranslateSlowly(const OutputPosition& first, int64_t count, int64_t origin, Store store) const {
-  const Geometry& g = *indices_.geometry;
+  const Geometry& g = *reader_.indices().geometry;
   const int64_t offset = OffsetOf(first, from_strides_);
   OutputPosition output = first;
   bool valid = true;
@@ -402,22 +401,32 @@ bool IndexMap::TranslateTo(const OutputPosition& first, int64_t count, int bytes
   return TranslateSlowly(first, count, 0, [=](int64_t i, int64_t number) { StoreIndex(bytes, number, to, i); });
 }
 
-void ExpandTaps(const Geometry& g, const IndexKernels* kernels, bool has_empty_window, int32_t index_format,
-                const void* taps, int tap_bytes, Range lines, Range columns, Range channels, void* index) {
-  const int64_t inner = g.channels_last ? channels.size() : 1, pitch = columns.size() * inner;
-  const int64_t height = g.axis[kHeight].output, depth = g.axis[kDepth].output;
-  const Strides dense = {depth * height * pitch * (g.channels_last ? 1 : g.channels),
-                         g.channels_last ? 1 : depth * height * pitch,
-                         {height * pitch, pitch, inner}};
-  const int64_t origin = lines.begin * pitch + columns.begin * inner + (g.channels_last ? channels.begin : 0);
-  const int32_t format = tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
-                         : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
-                                          : PEAKPOOL_INDEX_WINDOW_U32;
-  const Indices from = {&g, format, has_empty_window, static_cast<const char*>(taps) - origin * tap_bytes, false};
-  IndexMap map(from, kernels, NumberingOf(g, index_format), dense, g.output, columns, channels);
-  const int bytes = static_cast<int>(IndexBytes(index_format));
-  map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
-    map.TranslateTo(first, count, bytes, static_cast<char*>(index) + OffsetOf(first, g.output) * bytes);
+Strides DenseLines(const Geometry& g, int64_t columns, int64_t channels) {
+  const int64_t pixel = g.channels_last ? channels : 1, line = columns * pixel;
+  const int64_t slice = g.axis[kHeight].output * line, plane = g.axis[kDepth].output * slice;
+  return {plane * (g.channels_last ? 1 : g.channels), g.channels_last ? 1 : plane, {slice, line, pixel}};
+}
+
+TapExpander::TapExpander(const Geometry& g, const IndexKernels* kernels, bool has_empty_window, int32_t index_format,
+                         int tap_bytes, Range columns, Range channels, void* index)
+    : geometry_(g),
+      index_bytes_(static_cast<int>(IndexBytes(index_format))),
+      tap_bytes_(tap_bytes),
+      dense_(DenseLines(g, columns.size(), channels.size())),
+      corner_(columns.begin * dense_.axis[kWidth] + (g.channels_last ? channels.begin : 0)),
+      index_(index),
+      map_({&g,
+            tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
+            : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
+                             : PEAKPOOL_INDEX_WINDOW_U32,
+            has_empty_window, nullptr, false},
+           kernels, NumberingOf(g, index_format), dense_, g.output, columns, channels) {}
+
+void TapExpander::Expand(const void* taps, Range lines) {
+  map_.Rebase(static_cast<const char*>(taps) - (lines.begin * dense_.axis[kHeight] + corner_) * tap_bytes_);
+  map_.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
+    map_.TranslateTo(first, count, index_bytes_,
+                     static_cast<char*>(index_) + OffsetOf(first, geometry_.output) * index_bytes_);
   });
 }
 
@@ -429,18 +438,6 @@ bool ConvertIndices(const Indices& from, const IndexKernels* kernels, int32_t to
   bool valid = true;
   map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
     valid &= map.TranslateTo(first, count, bytes, static_cast<char*>(to) + OffsetOf(first, g.output) * bytes);
-  });
-  return valid;
-}
-
-bool DecodeTaps(const Indices& from, const IndexKernels* kernels, const Strides& taps_strides, int64_t origin,
-                uint8_t* taps, Range lines, Range channels) {
-  const Geometry& g = *from.geometry;
-  IndexMap map(from, kernels, NumberingOf(g, PEAKPOOL_INDEX_WINDOW_U8), g.output, taps_strides,
-               {0, g.axis[kWidth].output}, channels);
-  bool valid = true;
-  map.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
-    valid &= map.TranslateTo(first, count, 1, taps + OffsetOf(first, taps_strides) - origin);
   });
   return valid;
 }

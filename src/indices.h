@@ -48,14 +48,20 @@ class IndexReader {
   Result Read(const OutputPosition& output, int64_t offset, int64_t (&tap)[3]) const;
   // What the numbering calls a tap of the output.
   int64_t Number(const Numbering& numbering, const OutputPosition& output, const int64_t (&tap)[3]) const;
+  const Indices& indices() const { return indices_; }
+  // Other indices of the same kind.
+  void Rebase(const void* base) { indices_.base = base; }
   // The geometry, or one in which each window is its whole plane.
   const Geometry& windows() const { return windows_; }
 
  private:
-  const Indices indices_;
+  Indices indices_;
   Geometry windows_;
   int64_t mark_;  // all ones
 };
+
+// The strides of a tensor that holds whole lines of just these columns and channels.
+Strides DenseLines(const Geometry& geometry, int64_t columns, int64_t channels);
 
 // Translates runs of indices, neighbours in memory, to another numbering. Tables on the stack hold what differs between
 // the outputs of a run: it goes along a line's columns, along the channels of one channels-last column, or, where
@@ -71,10 +77,12 @@ class IndexMap {
            const Strides& to, Range columns, Range channels);
   IndexMap(const IndexMap&) = delete;
 
+  void Rebase(const void* base) { reader_.Rebase(base); }
+
   // Calls visit(first output, count) for each run of the lines, which covers them in ascending order.
   template <class Visit>
   void ForEachRun(Range lines, Visit visit) const {
-    const Geometry& g = *indices_.geometry;
+    const Geometry& g = *reader_.indices().geometry;
     if (through_planes_) {
       const int64_t plane_lines = g.axis[kDepth].output * g.axis[kHeight].output, width = g.axis[kWidth].output;
       for (int64_t line = lines.begin; line < lines.end;) {
@@ -101,7 +109,7 @@ class IndexMap {
         }
       }
     } else {
-      if (indices_.geometry->channels_last) first.c = channels_.begin;
+      if (reader_.indices().geometry->channels_last) first.c = channels_.begin;
       const int64_t step = kLongestRun / inner_;
       for (int64_t w = columns_.begin; w < columns_.end; w += step) {
         first.o[kWidth] = w;
@@ -136,8 +144,7 @@ class IndexMap {
   template <class Store>
   bool TranslateSlowly(const OutputPosition& first, int64_t count, int64_t origin, Store store) const;
 
-  const Indices indices_;
-  const IndexReader reader_;
+  IndexReader reader_;
   const IndexKernels* const kernels_;
   const Numbering from_, to_;
   const Strides from_strides_;
@@ -160,18 +167,26 @@ class IndexMap {
   alignas(64) int32_t digit_most_[3][kTable];  // by axis
 };
 
-// Writes the indices of the given output lines, columns and channels in a plane or tensor format. taps is dense over
-// (line, column, channel if channels-last) of just these ranges.
-void ExpandTaps(const Geometry& geometry, const IndexKernels* kernels, bool has_empty_window, int32_t index_format,
-                const void* taps, int tap_bytes, Range lines, Range columns, Range channels, void* index);
+// Writes indices of some columns and channels in a plane or tensor format, from the taps of a few lines at a time.
+class TapExpander {
+ public:
+  TapExpander(const Geometry& geometry, const IndexKernels* kernels, bool has_empty_window, int32_t index_format,
+              int tap_bytes, Range columns, Range channels, void* index);
+  // taps is dense over (line, column, channel if channels-last) of just these lines, columns and channels.
+  void Expand(const void* taps, Range lines);
+
+ private:
+  const Geometry& geometry_;
+  const int index_bytes_, tap_bytes_;
+  const Strides dense_;
+  const int64_t corner_;  // elements before the first column and channel
+  void* const index_;
+  IndexMap map_;
+};
 
 // Rewrites the indices of the given output lines to another format. False if one is invalid, or names a position that
 // the other format cannot (no tap of its own window); its place then holds -1.
 bool ConvertIndices(const Indices& from, const IndexKernels* kernels, int32_t to_format, void* to, Range lines);
-
-// The same to bytes of window taps, which are `taps_strides` apart and begin at `origin`: what gather kernels read.
-bool DecodeTaps(const Indices& from, const IndexKernels* kernels, const Strides& taps_strides, int64_t origin,
-                uint8_t* taps, Range lines, Range channels);
 
 // Whether every index of the output lines is valid.
 bool ValidateIndices(const Indices& indices, const IndexKernels* kernels, Range lines);

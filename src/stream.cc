@@ -163,14 +163,14 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   CopyRows(g, g.axis[kWidth].output, bytes, stream->pooled, stream->pooled_strides, static_cast<unsigned char*>(row),
            g.output, 1);
   const int64_t planes = g.Planes(), line_taps = stream->pooled_strides.axis[kHeight];
-  // ExpandTaps puts output row o at o rows below its base, the caller's row is that very row.
+  // The expander puts output row o at o rows below its base, the caller's row is that very row.
   const int64_t row_offset = o * g.output.axis[kHeight] * IndexBytes(whole.problem.index_format);
   unsigned char* base = static_cast<unsigned char*>(index) - row_offset;
+  TapExpander expander(g, whole.index_kernels, whole.shape.has_empty_window, whole.problem.index_format, tap_bytes,
+                       {0, g.axis[kWidth].output}, {0, g.channels}, base);
   for (int64_t plane = 0; plane < planes; ++plane) {
     const int64_t line = plane * height.output + o;
-    ExpandTaps(g, whole.index_kernels, whole.shape.has_empty_window, whole.problem.index_format,
-               stream->taps + plane * line_taps * tap_bytes, tap_bytes, {line, line + 1}, {0, g.axis[kWidth].output},
-               {0, g.channels}, base);
+    expander.Expand(stream->taps + plane * line_taps * tap_bytes, {line, line + 1});
   }
 }
 
