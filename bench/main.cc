@@ -264,6 +264,19 @@ void AddRows(const std::vector<Workload>& workloads) {
       }
     }
   }
+  // PyTorch's index format, where compact ones are the default of the rows above.
+  for (Mode mode : {Mode::kForwardIndices, Mode::kBackward}) {
+    for (int32_t layout : kLayouts) {
+      for (Workload workload : workloads) {
+        if (workload.name != "vgg16_pool5" && workload.name != "resnet50_pool1" && workload.name != "yolov3_spp5") {
+          continue;
+        }
+        workload.problem.layout = layout;
+        workload.problem.index_format = PEAKPOOL_INDEX_PLANE_I64;
+        AddRow("plane_i64", workload.name, workload.problem, mode, 1);
+      }
+    }
+  }
   for (Workload& workload : std::vector<Workload>(workloads)) {
     if (workload.name == "resnet50_pool1" || workload.name == "c3d_pool2") {
       AddPlanCreation(workload.name, workload.problem, Mode::kForward);

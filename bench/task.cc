@@ -269,7 +269,9 @@ std::string Task::Compare(const Peer& peer, void* handle) const {
     std::vector<int64_t> plane(n);
     peer.indices(handle, plane.data());
     for (size_t i = 0; i < n; ++i) {
-      const int64_t position = PlanePosition(problem_, i, Tap(i));
+      const int64_t position = problem_.index_format == PEAKPOOL_INDEX_PLANE_I64
+                                   ? reinterpret_cast<const int64_t*>(index_.data())[i]
+                                   : PlanePosition(problem_, i, Tap(i));
       if (plane[i] != position) {
         return "differs at index " + std::to_string(i) + ": " + std::to_string(plane[i]) + ", ours " +
                std::to_string(position);
