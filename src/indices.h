@@ -95,7 +95,17 @@ class IndexMap {
       }
       return;
     }
-    for (int64_t line = lines.begin; line < lines.end; ++line) ForEachRunOfLine(g.OutputAt(line), visit);
+    OutputPosition first = g.OutputAt(lines.begin);
+    for (int64_t line = lines.begin; line < lines.end; ++line) {
+      ForEachRunOfLine(first, visit);
+      if (++first.o[kHeight] < g.axis[kHeight].output) continue;
+      first.o[kHeight] = 0;
+      if (++first.o[kDepth] < g.axis[kDepth].output) continue;
+      first.o[kDepth] = 0;
+      if (!g.channels_last && ++first.c < g.channels) continue;
+      first.c = 0;
+      ++first.n;
+    }
   }
   // The same for one line, given by its first output.
   template <class Visit>

@@ -63,14 +63,17 @@ HWY_INLINE V32 LoadIndices(const uint8_t* HWY_RESTRICT from, uint32_t high, M& f
   }
 }
 
-// rest / step, and what is left of rest. Floats divide exactly below 2^21: (rest + 0.5) / step is at least 0.5 / step
-// from any integer, three roundings err by less. Beyond, the quotient (below 2^21 itself) is at most one off.
+// rest / step, and what is left of rest. Floats divide exactly below 2^21: the quotient before it is rounded down is at
+// least 0.5 / step from any other, and what rounds here errs by less. Adding 1.5 * 2^23 rounds to the nearest integer
+// and leaves it in the lower mantissa bits; Highway's conversion takes four more operations to saturate. Beyond, the
+// quotient (below 2^21 itself) is at most one off.
 HWY_INLINE VI32 Divide(const TranslateCall::Digit& digit, bool beyond, VI32& rest) {
   const DI32 di;
   const DF32 df;
   const VI32 step = hn::Set(di, static_cast<int32_t>(digit.step));
-  VI32 quotient =
-      hn::ConvertTo(di, hn::Mul(hn::Add(hn::ConvertTo(df, rest), hn::Set(df, 0.5f)), hn::Set(df, digit.reciprocal)));
+  const auto scaled =
+      hn::MulAdd(hn::ConvertTo(df, rest), hn::Set(df, digit.reciprocal), hn::Set(df, 0.5f * digit.reciprocal - 0.5f));
+  VI32 quotient = hn::Sub(hn::BitCast(di, hn::Add(scaled, hn::Set(df, 12582912.0f))), hn::Set(di, 0x4B400000));
   rest = hn::Sub(rest, hn::Mul(quotient, step));
   if (HWY_UNLIKELY(beyond)) {
     const VI32 low = hn::BroadcastSignBit(rest);  // -1 where the quotient is one too great
@@ -83,8 +86,23 @@ HWY_INLINE VI32 Divide(const TranslateCall::Digit& digit, bool beyond, VI32& res
   return quotient;
 }
 
+HWY_INLINE VI32 MostOf(const TranslateCall::Digit& digit, int64_t at) {
+  const DI32 di;
+  return digit.varies ? hn::LoadU(di, digit.most + at) : hn::Set(di, *digit.most);
+}
+
+HWY_INLINE V32 AddDigit(const TranslateCall::Digit& digit, VI32 q, V32 value) {
+  return hn::Add(value, hn::BitCast(D32(), hn::Mul(q, hn::Set(DI32(), static_cast<int32_t>(digit.to_step)))));
+}
+
+// Windows of two axes without dilation, none of them empty, in planes of ordinary size: a digit to divide for and one
+// that is what is left.
+HWY_INLINE bool IsPlain(const TranslateCall& call) {
+  return call.digits == 2 && call.digit[1].step == 1 && !call.beyond && !call.has_empty;
+}
+
 // One vector of outputs from `at` on; returns the lanes of invalid indices.
-template <size_t kBytes>
+template <size_t kBytes, bool kPlain>
 HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8_t* HWY_RESTRICT from, int64_t at,
                                           uint32_t* HWY_RESTRICT to) {
   const D32 d;
@@ -95,6 +113,14 @@ HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8
   V32 value = hn::Add(hn::LoadU(d, call.to_base + at), hn::Set(d, call.to_add));
   // Whatever is too great becomes the limit, which is no tap: its first digit is too great.
   VI32 rest = Signed(hn::Min(hn::Sub(index, base), hn::Set(d, call.limit)));
+  if constexpr (kPlain) {
+    const VI32 q = Divide(call.digit[0], false, rest);
+    const auto beside = hn::Or(hn::Gt(q, MostOf(call.digit[0], at)), hn::Gt(rest, MostOf(call.digit[1], at)));
+    invalid = kBytes == 8 ? hn::Or(invalid, beside) : beside;
+    value = AddDigit(call.digit[1], rest, AddDigit(call.digit[0], q, value));
+    hn::StoreU(hn::IfThenElse(hn::RebindMask(d, invalid), hn::Set(d, kAllOnes), value), d, to);
+    return invalid;
+  }
   auto empty = hn::MaskFromVec(hn::Zero(di));
   for (int k = 0; k < call.digits; ++k) {
     const TranslateCall::Digit& digit = call.digit[k];
@@ -104,10 +130,10 @@ HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8
     } else {
       q = Divide(digit, call.beyond, rest);
     }
-    const VI32 most = digit.varies ? hn::LoadU(di, digit.most + at) : hn::Set(di, *digit.most);
+    const VI32 most = MostOf(digit, at);
     invalid = hn::Or(invalid, hn::Gt(q, most));
     if (call.has_empty) empty = hn::Or(empty, hn::Lt(most, hn::Zero(di)));
-    value = hn::Add(value, hn::BitCast(d, hn::Mul(q, hn::Set(di, static_cast<int32_t>(digit.to_step)))));
+    value = AddDigit(digit, q, value);
   }
   invalid = hn::Or(invalid, hn::Not(hn::Eq(rest, hn::Zero(di))));
   // What is invalid, and the mark of an empty window, comes out as all ones.
@@ -117,8 +143,9 @@ HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8
   return invalid;
 }
 
-template <size_t kBytes>
-bool TranslateBytes(const TranslateCall& call, const void* from, int64_t count, uint32_t* HWY_RESTRICT to) {
+template <size_t kBytes, bool kPlain>
+bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count, uint32_t* HWY_RESTRICT to) {
+  const TranslateCall call = caller;  // which stores to `to` cannot change
   const D32 d;
   const DI32 di;
   constexpr int64_t kStep = kBytes;
@@ -136,20 +163,25 @@ bool TranslateBytes(const TranslateCall& call, const void* from, int64_t count, 
   auto invalid = hn::MaskFromVec(hn::Zero(di));
   for (int64_t i = 0; i < count; i += lanes) {
     const int64_t at = HWY_MAX(HWY_MIN(i, count - lanes), int64_t{0});
-    invalid = hn::Or(invalid, TranslateVector<kBytes>(call, in + at * kStep, at, out + at));
+    invalid = hn::Or(invalid, TranslateVector<kBytes, kPlain>(call, in + at * kStep, at, out + at));
   }
   if (count >= lanes) return hn::AllFalse(di, invalid);
   std::memcpy(to, translated, static_cast<size_t>(count) * sizeof(*to));
   return hn::AllFalse(di, hn::And(invalid, hn::FirstN(di, static_cast<size_t>(count))));
 }
 
-inline bool Translate(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
+template <bool kPlain>
+bool TranslateAny(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
   switch (call.from_bytes) {
-    case 1: return TranslateBytes<1>(call, from, count, to);
-    case 2: return TranslateBytes<2>(call, from, count, to);
-    case 4: return TranslateBytes<4>(call, from, count, to);
-    default: return TranslateBytes<8>(call, from, count, to);
+    case 1: return TranslateBytes<1, kPlain>(call, from, count, to);
+    case 2: return TranslateBytes<2, kPlain>(call, from, count, to);
+    case 4: return TranslateBytes<4, kPlain>(call, from, count, to);
+    default: return TranslateBytes<8, kPlain>(call, from, count, to);
   }
+}
+
+inline bool Translate(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
+  return IsPlain(call) ? TranslateAny<true>(call, from, count, to) : TranslateAny<false>(call, from, count, to);
 }
 
 // Calls store(at) for each vector of `count` elements; what a vector does not fill is left to `rest(at)`, one by one.
