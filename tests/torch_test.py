@@ -9,7 +9,9 @@ and have exact indices.
 """
 import itertools
 import os
+import pathlib
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -630,6 +632,12 @@ print(count() - before)
 """)
             # The first call may start PyTorch's pool, nothing else does.
             self.assertEqual(done.stdout.split(), [str(threads - 1), "0"])
+
+    def test_readme(self):
+        readme = (pathlib.Path(__file__).resolve().parent.parent / "README.md").read_text(encoding="utf-8")
+        program, = [block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_library" in block]
+        done = self.run_python("import sys\n" + re.sub(r'"[^"]*libpeakpool_torch.so"', "sys.argv[1]", program))
+        self.assertEqual((done.stdout, done.stderr), ("['peakpool::forward', 'peakpool::backward']\n", ""))
 
     def test_loading_is_silent(self):
         done = self.run_python("import sys, torch; torch.ops.load_library(sys.argv[1])")
