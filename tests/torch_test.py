@@ -101,7 +101,8 @@ def case(number):
     batch = rng.choice([0, 1, 2, 3] if rng.random() < 0.2 else [1, 2])
     shape = [batch, rng.choice([1, 2, 3, 5, 16, 33])] + axes(1, {1: 70, 2: 20, 3: 9}[rank])
     dtype = rng.choice([torch.float32, torch.float32, torch.float64, torch.bfloat16])
-    if rank == 3 and dtype == torch.bfloat16:
+    layout = rng.choice(LAYOUTS)
+    if dtype == torch.bfloat16 and (rank == 3 or layout == "overlapping"):  # refused; not kept by a conversion
         dtype = torch.float32
     kernel = axes(1, 4) if rng.random() < 0.7 else [rng.randint(1, 7)] * rank
     options = {
@@ -115,7 +116,7 @@ def case(number):
         options["padding"] = options["padding"][0]
     c = {
         "rank": rank,
-        "x": tensor(rng, shape, rng.choice(LAYOUTS), dtype),
+        "x": tensor(rng, shape, layout, dtype),
         "kind": rng.choice(["pool", "pool", "indices", "indices", "adaptive", "unpool"]),
         "mode": rng.choice(["grad", "grad", "no_grad", "inference"]),
         "options": options,
