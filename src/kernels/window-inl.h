@@ -18,11 +18,11 @@ namespace HWY_NAMESPACE {
 
 // Whether there are window kernels for lanes of this kind; window.cc then has them, and else something trivial.
 template <class L>
-constexpr bool kHasWindowChannelsFirst = std::is_same<L, NativeLanes<float>>::value;
-template <class L>
 constexpr bool kHasWindowChannelsLast = std::is_same<L, NativeLanes<float>>::value ||
                                         (kHasAllWindowKernels && sizeof(typename L::Lane) < 4) ||
                                         (kHasAllWindowKernels && std::is_same<L, NativeLanes<double>>::value);
+template <class L>
+constexpr bool kHasWindowChannelsFirst = kHasWindowChannelsLast<L>;
 
 // `separable` takes what these do not: blocks with a NaN, where lanes track it, and lines too short for vectors.
 template <class L>

@@ -511,7 +511,7 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V ClampLanes(D d, V v, int64_t by) {
   using T = hn::TFromD<D>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  if constexpr (kHasLookup<T>) {
+  if constexpr (sizeof(T) >= 4) {
     const hn::RebindToSigned<D> di;
     using TI = hn::TFromD<decltype(di)>;
     const auto index = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<TI>(by)));
@@ -632,7 +632,7 @@ struct Window {
         if (HWY_LIKELY(o <= last)) continue;
         if (o >= out_width) break;
         // The last vector overlaps this one.
-        if constexpr (kK == 3 && kHasLookup<typename L::Lane>) {
+        if constexpr (kK == 3 && sizeof(T) >= 4) {
           const hn::RebindToSigned<D> di;
           const auto before = hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(last - 1 - (o - n)));
           odd_a = LookupLanes(d, odd_a, before);
