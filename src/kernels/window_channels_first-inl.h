@@ -506,22 +506,25 @@ template <class L>
   return true;
 }
 
-// Lane i is v[i + by], clamped into v.
+// v moved by so many lanes, down if by > 0, with `edge` in the lanes that come in. Out of line: each of the calls would
+// cost 200 bytes.
 template <class D, class V = hn::Vec<D>>
-HWY_INLINE V ClampLanes(D d, V v, int64_t by) {
-  using T = hn::TFromD<D>;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  if constexpr (sizeof(T) >= 4) {
+HWY_NOINLINE V SlideLanes(D d, V v, V edge, int64_t by) {
+  for (; by < 0; ++by) v = SlideUp1(d, edge, v);
+  for (; by > 0; --by) v = SlideDown1(d, v, edge);
+  return v;
+}
+// Lane i is lane i + by of v, those beyond either end being `edge`, which is that end.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ShiftLanes(D d, V v, V edge, int64_t by) {
+  if constexpr (sizeof(hn::TFromD<D>) >= 4) {
     const hn::RebindToSigned<D> di;
     using TI = hn::TFromD<decltype(di)>;
     const auto index = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<TI>(by)));
-    return LookupLanes(d, v, hn::Min(hn::Max(index, hn::Zero(di)), hn::Set(di, static_cast<TI>(n - 1))));
+    const auto last = hn::Set(di, static_cast<TI>(hn::Lanes(d) - 1));
+    return LookupLanes(d, v, hn::Min(hn::Max(index, hn::Zero(di)), last));
   } else {
-    HWY_ALIGN T lanes[3 * hn::MaxLanes(D())];
-    hn::Store(v, d, lanes + n);
-    hn::Store(hn::Set(d, lanes[n]), d, lanes);
-    hn::Store(hn::Set(d, lanes[2 * n - 1]), d, lanes + 2 * n);
-    return hn::LoadU(d, lanes + n + HWY_MIN(HWY_MAX(by, -n), n));
+    return SlideLanes(d, v, edge, by);
   }
 }
 
@@ -552,8 +555,10 @@ struct Window {
       Combine(
           d, [=](const T* p) HWY_ATTR { return LoadLanes(lanes, d, p + at); }, a, b, ordered);
       if (HWY_UNLIKELY(c != at)) {
-        a = ClampLanes(d, a, c - at);
-        b = kLines == 2 ? ClampLanes(d, b, c - at) : a;
+        V edge_a = a, edge_b = b;
+        if constexpr (sizeof(T) < 4) Broadcast(d, c < 0 ? 0 : in.width - 1, edge_a, edge_b, ordered);
+        a = ShiftLanes(d, a, edge_a, c - at);
+        b = kLines == 2 ? ShiftLanes(d, b, edge_b, c - at) : a;
       }
     }
     // Column c in every lane.
@@ -646,12 +651,24 @@ struct Window {
       V cur_a, cur_b, next_a, next_b;
       columns.Load(d, -pad, cur_a, cur_b, ordered);
       for (int64_t o = 0;;) {
-        columns.Load(d, o - pad + n, next_a, next_b, ordered);
+        // The first two columns beyond this vector: of the next one, or the last ones of the row.
+        const int64_t beyond = o - pad + n, last_column = in.width - 1;
+        V after_a, after_b;
+        if (HWY_LIKELY(beyond <= columns.most)) {
+          columns.Load(d, beyond, next_a, next_b, ordered);
+          after_a = SlideDown1(d, next_a, next_a);
+          after_b = SlideDown1(d, next_b, next_b);
+        } else {
+          columns.Broadcast(d, HWY_MIN(beyond, last_column), next_a, next_b, ordered);
+          after_a = next_a;
+          after_b = next_b;
+          if (kK == 3 && beyond < last_column) columns.Broadcast(d, beyond + 1, after_a, after_b, ordered);
+        }
         const V a1 = SlideDown1(d, cur_a, next_a), b1 = SlideDown1(d, cur_b, next_b);
         V a = hn::Max(cur_a, a1), b = hn::Max(cur_b, b1);
         if constexpr (kK == 3) {
-          a = hn::Max(a, SlideDown1(d, a1, SlideDown1(d, next_a, next_a)));
-          b = hn::Max(b, SlideDown1(d, b1, SlideDown1(d, next_b, next_b)));
+          a = hn::Max(a, SlideDown1(d, a1, after_a));
+          b = hn::Max(b, SlideDown1(d, b1, after_b));
         }
         if (kLines == 2) lanes.Store(d, b, y1 + o);
         lanes.Store(d, a, y0 + o);
@@ -680,6 +697,9 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
   using VI = hn::Vec<hn::RebindToSigned<D>>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), most = in.width - n, last = in.out_width - n;
   const bool pair = in.y[0] != in.y[1];
+  const int64_t width = in.width;
+  const auto shift = [=](V v, const T* row, int64_t by)
+                         HWY_ATTR { return ShiftLanes(d, v, lanes.Broadcast(d, by < 0 ? row : row + width - 1), by); };
   auto ordered = hn::FirstN(d, hn::Lanes(d));
   for (int64_t o = 0; o < in.out_width; o += n) {
     o = HWY_MIN(o, last);
@@ -709,15 +729,15 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
         v0 = kK == 3 ? LoadLanes(lanes, d, row + at0) : v1;
         Note<L>(d, ordered, v0, v2);
         if (HWY_UNLIKELY(!inside)) {
-          if (kK == 3) v0 = ClampLanes(d, v0, c0 - at0);
-          v1 = ClampLanes(d, v1, c1 - at1);
-          v2 = ClampLanes(d, v2, c2 - at2);
+          if (kK == 3) v0 = shift(v0, row, c0 - at0);
+          v1 = shift(v1, row, c1 - at1);
+          v2 = shift(v2, row, c2 - at2);
         }
       } else {
         V lo = LoadLanes(lanes, d, row + at0), hi = LoadLanes(lanes, d, row + at1);
         if (HWY_UNLIKELY(!inside)) {
-          lo = ClampLanes(d, lo, c0 - at0);
-          hi = ClampLanes(d, hi, c1 - at1);
+          lo = shift(lo, row, c0 - at0);
+          hi = shift(hi, row, c1 - at1);
         }
         v1 = EvenLanes(d, lo, hi);
         v2 = OddLanes(d, lo, hi);
@@ -880,30 +900,35 @@ struct LineDriver {
   }
 };
 
-template <class L, class D, int kK, int kS>
-LineKernel<L> LineKernelOf(bool with_taps, bool square) {
-  if (with_taps) return &WindowTaps<L, D, kK, kS>;
-  return square ? &Window<L, D, kK, kS, true>::Values : &Window<L, D, kK, kS, false>::Values;
-}
-
-// The line kernel for vectors of d, or of half their size and so on if lines are shorter; null if they are too short.
-template <class L, class D>
-LineKernel<L> FindLineKernel(D d, const ForwardCall& call, bool square) {
-  const Axis& width = call.geometry->axis[kWidth];
-  const bool with_taps = call.taps.base != nullptr;
-  if (HWY_MIN(width.input, width.output) >= static_cast<int64_t>(hn::Lanes(d))) {
-    if (width.kernel == 3) {
-      return width.stride == 2 ? LineKernelOf<L, D, 3, 2>(with_taps, square)
-                               : LineKernelOf<L, D, 3, 1>(with_taps, square);
-    }
-    return width.stride == 2 ? LineKernelOf<L, D, 2, 2>(with_taps, square)
-                             : LineKernelOf<L, D, 2, 1>(with_taps, square);
-  }
-  // Small lanes go down to 128 bits; rows that are too short for half a vector of large ones are few.
+// The line kernel for vectors of d, or of half their size and so on if lines are shorter; null if they are too short or
+// `separable` is faster, which has short lines side by side in one vector.
+template <class L, bool kTaps, class D>
+LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
+  constexpr bool kSmall = sizeof(hn::TFromD<D>) < 4;
   constexpr size_t kBytes = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>);
-  constexpr size_t kFullBytes = hn::MaxLanes(hn::ScalableTag<uint8_t>());
-  if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && (sizeof(hn::TFromD<D>) < 4 || kBytes == kFullBytes)) {
-    return FindLineKernel<L>(hn::Half<D>(), call, square);
+  constexpr bool kFull = kBytes == hn::MaxLanes(hn::ScalableTag<uint8_t>());
+  if (HWY_MIN(width.input, width.output) >= static_cast<int64_t>(hn::Lanes(d))) {
+    const auto kernel = [=](auto k, auto s) -> LineKernel<L> {
+      constexpr int kK = decltype(k)::value, kS = decltype(s)::value;
+      if constexpr (kTaps) {
+        return &WindowTaps<L, D, kK, kS>;
+      } else {
+        // Two vectors for a line that is little longer than one: 35x35 of u8 would take 1.5 times as long.
+        const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
+        if (kSmall && width.output > n && 2 * width.output < 3 * n) return nullptr;
+        if (square) return &Window<L, D, kK, kS, true>::Values;
+        if constexpr (kFull && !kSmall) return &Window<L, D, kK, kS, false>::Values;
+        return nullptr;
+      }
+    };
+    constexpr std::integral_constant<int, 1> k1{};
+    constexpr std::integral_constant<int, 2> k2{};
+    constexpr std::integral_constant<int, 3> k3{};
+    if (width.kernel == 3) return width.stride == 2 ? kernel(k3, k2) : kernel(k3, k1);
+    return width.stride == 2 ? kernel(k2, k2) : kernel(k2, k1);
+  }
+  if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && (kSmall ? hn::MaxLanes(D()) >= 32 : kFull)) {
+    return FindLineKernel<L, kTaps>(hn::Half<D>(), width, square);
   } else {
     return nullptr;
   }
@@ -923,7 +948,8 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   if constexpr (kHasNarrowWindows<L>) {
     if (square && ForwardNarrow(call, lanes, separable)) return;
   }
-  const LineKernel<L> kernel = FindLineKernel<L>(d, call, square);
+  const LineKernel<L> kernel = call.taps.base == nullptr ? FindLineKernel<L, false>(d, width, square)
+                                                         : FindLineKernel<L, true>(d, width, square);
   if (kernel == nullptr) {
     separable(call);
   } else {
