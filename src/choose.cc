@@ -8,10 +8,15 @@ bool IsFusedPair(const Axis& axis) {
   return (axis.kernel == 2 || axis.kernel == 3) && (axis.stride == 1 || axis.stride == 2);
 }
 
+// Their windows differ in size, which only general kernels take.
+bool IsAdaptive(const Geometry& g) { return g.axis[0].adaptive || g.axis[1].adaptive || g.axis[2].adaptive; }
+constexpr char kAdaptive[] = "adaptive windows of unequal sizes";
+
 // Why the small-window kernels do not take the geometry, or null if they do.
 const char* WindowRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
   if (shape.has_empty_window) return "some windows are empty";
+  if (IsAdaptive(g)) return kAdaptive;
   for (const Axis& axis : g.axis) {
     if (axis.kernel > 3) return "a kernel is larger than 3";
     // Vectors of channels need neither of these.
@@ -26,6 +31,7 @@ const char* WideRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   if (shape.has_empty_window) return "some windows are empty";
+  if (IsAdaptive(g)) return kAdaptive;
   if (shape.problem.index_format != PEAKPOOL_INDEX_NONE) return "indices are wanted";
   if (g.axis[kDepth].kernel != 1) return "the window has a depth";
   if (h.kernel <= 3 && w.kernel <= 3) return "no kernel is larger than 3";
@@ -48,21 +54,12 @@ const char* GatherRefusal(const Shape& shape) {
   const Axis& h = g.axis[kHeight];
   if (g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1) return "the window has a depth";
   if (w.dilation != 1 || h.dilation != 1) return "dilation is not 1";
-  if (w.adaptive || h.adaptive || g.axis[kDepth].adaptive) return "adaptive windows of unequal sizes";
+  if (IsAdaptive(g)) return kAdaptive;
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
   if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
   // Other formats are decoded to bytes by the line, one channel at least.
   if (shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8 && w.output > kLongestDecodedLine) {
     return "lines are too long for their indices to be decoded";
-  }
-  return nullptr;
-}
-
-// Why only the reference takes the problem, or null.
-const char* Im2colReason(const Shape& shape) {
-  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return "asked for";
-  for (const Axis& axis : shape.geometry.axis) {
-    if (axis.adaptive) return "adaptive windows of unequal sizes";
   }
   return nullptr;
 }
@@ -81,7 +78,7 @@ const char* AlgorithmName(Algorithm algorithm) {
 }
 
 Choice ChooseForward(const Shape& shape) {
-  if (const char* why = Im2colReason(shape)) return {Algorithm::kIm2col, why, nullptr, nullptr};
+  if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
   const char* no_window = WindowRefusal(shape);
   if (no_window == nullptr) return {Algorithm::kWindow, "a small window", nullptr, nullptr};
   const char* no_wide = WideRefusal(shape);

@@ -50,6 +50,7 @@ struct View {
     Axis& w = geometry.axis[kWidth];
     const int64_t begin = w.Begin(columns.begin);
     if (columns.size() != w.output) {
+      if (w.adaptive) w.phase = (columns.begin * w.whole_input + w.phase) % w.whole_output;
       w.output = columns.size();
       w.pad_before = std::max<int64_t>(-begin, 0);
       w.input -= std::max<int64_t>(begin, 0);

@@ -12,17 +12,20 @@ namespace peakpool {
 struct Axis {
   int64_t input, output, kernel, stride, dilation, pad_before;
   // Windows of unequal sizes instead: output o reads [floor(o * input / output), ceil((o + 1) * input / output)), and
-  // kernel is the largest size.
+  // kernel is the largest size. Part of an axis keeps the whole one's sizes, and the remainder that it begins with.
   bool adaptive = false;
+  int64_t whole_input = 0, whole_output = 0, phase = 0;
 
-  int64_t Begin(int64_t o) const { return adaptive ? o * input / output : o * stride - pad_before; }
+  int64_t Begin(int64_t o) const {
+    return adaptive ? (o * whole_input + phase) / whole_output : o * stride - pad_before;
+  }
   // The taps of output o that are not padding are [FirstTap(o), TapEnd(o)); none where the first is not below the end.
   int64_t FirstTap(int64_t o) const {
     const int64_t begin = Begin(o);
     return begin >= 0 ? 0 : (-begin + dilation - 1) / dilation;
   }
   int64_t TapEnd(int64_t o) const {
-    if (adaptive) return ((o + 1) * input + output - 1) / output - Begin(o);
+    if (adaptive) return ((o + 1) * whole_input + phase + whole_output - 1) / whole_output - Begin(o);
     const int64_t room = input - Begin(o);
     if (room <= 0) return 0;
     const int64_t end = dilation == 1 ? room : (room + dilation - 1) / dilation;

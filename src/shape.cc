@@ -359,7 +359,8 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
     if (peakpool_status s = CheckAxisParameters(p, a)) return s;
     if (peakpool_status s = OutputSize(p, a, &p.output[a])) return s;
     Axis& axis = g.axis[a + PEAKPOOL_MAX_RANK - p.rank];
-    axis = {p.input[a], p.output[a], p.kernel[a], p.stride[a], p.dilation[a], p.padding[a].before, unequal};
+    axis = {p.input[a],          p.output[a], p.kernel[a], p.stride[a], p.dilation[a],
+            p.padding[a].before, unequal,     p.input[a],  p.output[a]};
     if (peakpool_status s = CheckReach(p, a, axis)) return s;
     const int64_t empty = FindEmptyWindow(axis);
     if (empty >= 0 && !(p.flags & PEAKPOOL_ALLOW_EMPTY)) {

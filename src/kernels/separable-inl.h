@@ -321,7 +321,9 @@ class SeparablePlan {
     const int64_t reach = (axis.kernel - 1) * axis.dilation;
     return reach + 1 >= axis.stride || (y - axis.Begin(0)) % axis.stride <= reach;
   }
+  // Positions from the first tap of the first output to the last tap of the last one; at most, if adaptive.
   static int64_t Span(int64_t outputs, int64_t taps, const Axis& axis) {
+    if (axis.adaptive) return CeilDivide(outputs * axis.whole_input, axis.whole_output) + 1 - (axis.kernel - taps);
     return (outputs - 1) * axis.stride + (taps - 1) * axis.dilation + 1;
   }
   int64_t RoundUp(int64_t elements) const { return (elements + n_ - 1) / n_ * n_; }
@@ -345,8 +347,12 @@ class SeparablePlan {
     return columns > 1 ? width_.stride : t.planes > 1 ? Segment() : 1;
   }
   // Strides along the width are split in phases.
-  bool Splits(const Tile& t) const { return LineStride(t, t.columns) > 1; }
+  bool Splits(const Tile& t) const { return width_.adaptive || LineStride(t, t.columns) > 1; }
   int64_t RowElements(const Tile& t) const {
+    if (width_.adaptive) {
+      const int64_t columns = t.planes == 1 ? Span(t.columns, t.taps_x, width_) : t.planes * Segment();
+      return std::max(columns * t.channels, 2 * OutElements(t)) + 8 * n_;
+    }
     const int64_t stride = LineStride(t, t.columns);
     const int64_t slack = (stride > 1 ? stride : 0) * t.channels + 8 * n_;
     const int64_t columns = t.planes == 1 ? Span(t.columns, t.taps_x, width_)
@@ -354,7 +360,8 @@ class SeparablePlan {
     return columns * t.channels + slack;
   }
   int64_t OutElements(const Tile& t) const {
-    const int64_t columns = t.planes == 1 ? t.columns : t.planes * Segment() / LineStride(t, t.columns);
+    const int64_t columns =
+        t.planes == 1 || width_.adaptive ? t.planes * t.columns : t.planes * Segment() / LineStride(t, t.columns);
     return columns * t.channels;
   }
   int64_t RingRows(const Tile& t) const { return std::min(height_.input, Span(t.rows, t.taps_y, height_)); }
@@ -380,7 +387,8 @@ class SeparablePlan {
   [[gnu::cold]] void ChooseTile() {
     const int64_t lines = call_.end - call_.begin;
     // Where windows overlap along the depth, a ring of planes keeps what several of them need.
-    deep_ = depth_.output > 1 && depth_.stride < (depth_.kernel - 1) * depth_.dilation + 1 && lines > height_.output;
+    deep_ = !depth_.adaptive && depth_.output > 1 && depth_.stride < (depth_.kernel - 1) * depth_.dilation + 1 &&
+            lines > height_.output;
     if (deep_) {
       tile_ = ShrinkToFit(std::min<int64_t>(depth_.output, 8));
       // Or small blocks would reduce rows more often than the depth has taps.
@@ -495,9 +503,9 @@ class SeparablePlan {
     p.segment = tile_.planes == 1 ? padded - p.left : Segment();
     const int64_t row = CeilDivide(p.left + planes * p.segment, stride) * stride;
     p.pitch = row * channels;
-    p.split = stride > 1;
-    p.split_pitch = row / stride * channels;
-    p.out_segment = p.segment / stride * channels;
+    p.split = stride > 1 || width_.adaptive;
+    p.out_segment = (width_.adaptive ? columns : p.segment / stride) * channels;
+    p.split_pitch = width_.adaptive ? planes * p.out_segment : row / stride * channels;
     p.edge = std::min(columns, begin < 0 ? CeilDivide(-begin, width_.stride) : 0);
     const int64_t outputs = (planes - 1) * p.out_segment + columns * channels;
     out_vectors_ = (outputs + n_ - 1) / n_;
@@ -518,6 +526,15 @@ class SeparablePlan {
     p.last_taps = direct ? taps : p.split ? 1 : CeilDivide(taps, p.grown);
     p.phases = direct ? phases : 1;
     const int64_t phase_pitch = PhasePitch();
+    if (width_.adaptive) {
+      // Two of the smallest windows, one at each end, make one of any size.
+      p.grown = std::min(taps, width_.whole_input / width_.whole_output + 1 - tap);
+      p.phases = p.last_taps = taps > p.grown ? 2 : 1;
+      window_offset_[0] = window_tap_[0] = 0;
+      window_offset_[1] = static_cast<int32_t>(phase_pitch);
+      window_tap_[1] = static_cast<int32_t>(tap_step_[kWidth]);
+      return true;
+    }
     for (int64_t t = 0; t < std::min(p.last_taps, kMaxTaps); ++t) {
       const int64_t shift = std::min(t * p.grown, taps - p.grown);
       const int64_t column = shift * width_.dilation;
@@ -745,6 +762,38 @@ class SeparableRun : SeparablePlan {
     Grow(from, taps, count);
   }
 
+  // Adaptive windows have no stride: the windows at both ends of each output's to two phases.
+  HWY_NOINLINE void SplitAdaptive(const Lane* HWY_RESTRICT from, Lane* HWY_RESTRICT to, int64_t rows) const {
+    const D d;
+    const WidthPlan& p = width_plan_;
+    const int64_t pitch = PhasePitch(), channels = p.channels;
+    const int64_t quotient = width_.whole_input / width_.whole_output;
+    const int64_t remainder = width_.whole_input % width_.whole_output;
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t plane = 0; plane < p.planes; ++plane) {
+        const Lane* HWY_RESTRICT source = from + r * p.pitch + plane * p.segment * channels;
+        Lane* HWY_RESTRICT target = to + r * p.split_pitch + plane * p.out_segment;
+        int64_t phase = (p.ox * width_.whole_input + width_.phase) % width_.whole_output;
+        for (int64_t o = 0; o < p.columns; ++o, target += channels) {
+          const int64_t second = p.phases > 1 && phase + remainder > width_.whole_output ? channels : 0;
+          if (channels == 1) {
+            target[0] = source[0];
+            target[pitch] = source[second];
+          } else {
+            for (int64_t c = 0; c < channels; c += N()) {
+              hn::StoreU(hn::LoadU(d, source + c), d, target + c);
+              hn::StoreU(hn::LoadU(d, source + second + c), d, target + pitch + c);
+            }
+          }
+          phase += remainder;
+          const bool wraps = phase >= width_.whole_output;
+          phase -= wraps ? width_.whole_output : 0;
+          source += (quotient + (wraps ? 1 : 0)) * channels;
+        }
+      }
+    }
+  }
+
   // Every stride-th pixel of `count` elements to its phase; only the first phase when windows are already grown.
   HWY_NOINLINE void Split(const Lane* HWY_RESTRICT from, Lane* HWY_RESTRICT to, int64_t count) const {
     const D d;
@@ -876,13 +925,17 @@ class SeparableRun : SeparablePlan {
       for (int64_t r = 0; r < rows; ++r) LoadRow(x, readable, y + r, row_.keys + r * p.pitch);
       GrowTo(p.grown, rows * p.pitch);
       const Buffer ring = {ring_.keys + slot * out_pitch_, ring_.taps + slot * out_pitch_};
-      if (p.split) {
+      const bool carried = kTaps && p.grown > 1;
+      if (width_.adaptive) {
+        SplitAdaptive(row_.keys, phases_.keys, rows);
+        if (carried) SplitAdaptive(row_.taps, phases_.taps, rows);
+      } else if (p.split) {
         Split(row_.keys, phases_.keys, rows * p.pitch);
-        if (kTaps && p.grown > 1) Split(row_.taps, phases_.taps, rows * p.pitch);
+        if (carried) Split(row_.taps, phases_.taps, rows * p.pitch);
       }
       const Buffer from = p.split ? phases_ : row_;
       const int64_t pitch = p.split ? p.split_pitch : p.pitch;
-      if (kTaps && p.grown > 1) {
+      if (carried) {
         Gather<kTaps>(from, ring, rows, pitch, y);
       } else {
         Gather<false>(from, ring, rows, pitch, y);
@@ -895,26 +948,31 @@ class SeparableRun : SeparablePlan {
 
   // Combines `outputs` outputs of a block from a ring's rows. Outputs whose windows lie on the same rows of the dilated
   // grid share what all of them cover: with the outputs' windows starting s rows apart, `share` outputs cost
-  // taps + 2 * (share - 1) * s maxima instead of share * taps. The windows begin at `begin`, with tap tap_origin.
-  [[gnu::cold]] void ReduceAxis(int a, const Ring& ring, Column c, int64_t outputs, int64_t begin,
+  // taps + 2 * (share - 1) * s maxima instead of share * taps. Of each window, the c.taps from `tap` on are meant; the
+  // first one of all is number tap_origin.
+  [[gnu::cold]] void ReduceAxis(int a, const Ring& ring, Column c, int64_t first, int64_t outputs, int64_t tap,
                                 int64_t tap_origin) const {
     const Axis& axis = geometry_.axis[a];
     const int64_t common = std::gcd(axis.stride, axis.dilation);
     const int64_t classes = axis.dilation / common;  // every classes-th output is on the same rows
     const int64_t apart = axis.stride / common;      // their distance in taps
-    const int64_t most = std::min(kMaxShare, (c.taps - 1) / apart + 1);
+    const int64_t taps = c.taps, most = axis.adaptive ? 1 : std::min(kMaxShare, (taps - 1) / apart + 1);
     const Buffer to = c.to;
+    const int64_t to_pitch = c.to_pitch;
     c.step = axis.dilation;
     c.apart = apart;
-    c.to_pitch *= classes;
+    c.to_pitch = to_pitch * classes;
     c.origin_step = static_cast<Lane>(apart * tap_step_[a]);
-    for (int64_t first = 0; first < std::min(classes, outputs); ++first) {
-      for (int64_t o = first; o < outputs; o += classes * most) {
-        c.offset = ring.offset + o * axis.stride;
+    for (int64_t i = 0; i < std::min(classes, outputs); ++i) {
+      for (int64_t o = i; o < outputs; o += classes * most) {
+        const int64_t begin = axis.Begin(first + o) + tap * axis.dilation;
+        if (axis.adaptive) c.taps = std::min(taps, axis.TapEnd(first + o) - tap);
+        if (c.taps <= 0) continue;
+        c.offset = ring.offset + begin - ring.begin;
         c.share = std::min(most, (outputs - o + classes - 1) / classes);
-        c.to = At(to, o * c.to_pitch / classes);
+        c.to = At(to, o * to_pitch);
         // Turns the ring's tap numbers into those of the first output's window.
-        c.origin = static_cast<Lane>(tap_origin - FloorDivide(begin + o * axis.stride, axis.dilation) * tap_step_[a]);
+        c.origin = static_cast<Lane>(tap_origin - FloorDivide(begin, axis.dilation) * tap_step_[a]);
         ReduceColumns(c);
       }
     }
@@ -1075,10 +1133,10 @@ class SeparableRun : SeparablePlan {
       fresh = end <= 0 || begin >= depth_.input;
       PlanRing(depth_, begin, span, &depth_ring_);
       const int64_t vectors = ((rows - 1) * out_pitch_ + out_vectors_ * N() + N() - 1) / N();
-      ReduceAxis(kDepth, depth_ring_, {planes_, sums_, depth_ring_.pitch, vectors, depth_.kernel, true}, depths, begin,
+      ReduceAxis(kDepth, depth_ring_, {planes_, sums_, depth_ring_.pitch, vectors, depth_.kernel, true}, oz, depths, 0,
                  origin);
     } else {
-      const int64_t first = FirstTap(depth_, begin), end = EndTap(depth_, begin, depth_.kernel);
+      const int64_t first = depth_.FirstTap(oz), end = depth_.TapEnd(oz);
       for (int64_t t = first; t < end; ++t) {
         if (end - first > 1) height_ring_.end = 0;
         fresh &= !ReducePlane(plane, begin + t * depth_.dilation, oy, rows, origin + t * tap_step_[kDepth], sums_,
@@ -1112,11 +1170,13 @@ class SeparableRun : SeparablePlan {
       if (rows == 1 && FirstTap(height_, begin) >= EndTap(height_, begin, taps)) continue;
       height_ring_.pitch = out_pitch_;
       PlanRing(height_, begin, span, &height_ring_);
-      for (int64_t tx = 0; tx < width_.kernel; tx += tile_.taps_x) {
+      for (int64_t part = 0; part < width_.kernel; part += tile_.taps_x) {
+        // Parts of adaptive windows need a tap that all windows have. To see taps twice changes nothing.
+        const int64_t tx = width_.adaptive ? std::min(part, width_.kernel - tile_.taps_x) : part;
         plan_width(tx);
         ReduceRows(x, readable, one_pass ? std::max(first, height_ring_.end) : first, end);
         height_ring_.end = end;
-        ReduceAxis(kHeight, height_ring_, {ring_, to, out_pitch_, out_vectors_, taps, fresh && !any}, rows, begin,
+        ReduceAxis(kHeight, height_ring_, {ring_, to, out_pitch_, out_vectors_, taps, fresh && !any}, oy, rows, ty,
                    tap_origin + ty * tap_step_[kHeight] + tx * tap_step_[kWidth]);
         any = true;
       }
@@ -1343,7 +1403,7 @@ class SeparableRun : SeparablePlan {
   // Elements of a line up to which the above is faster than planes side by side. Strides are split without vectors
   // there, which costs most where lines have few outputs and nothing else is done to them.
   int64_t TransposedLine() const {
-    const bool strided = width_.stride > (inner_ > 1 ? 1 : 4) || width_.output == 1;
+    const bool strided = width_.stride > (inner_ > 1 ? 1 : 4) || width_.output == 1 || width_.adaptive;
     return strided && inner_ <= 4 && height_.input == 1 && depth_.input == 1 ? 4 * N() : N() / 2;
   }
 
@@ -1375,6 +1435,7 @@ class SeparableRun : SeparablePlan {
     const int64_t in_plane = height_.input * width_.input, out_plane = height_.output * width_.output;
     const int64_t left = width_.pad_before / width_.dilation, last = width_.kernel - 1;
     if (width_.pad_before < 0) return false;
+    if (width_.adaptive || height_.adaptive) return false;
     if (geometry_.channels_last || may_be_empty_ || width_.input > n || width_.output > n) return false;
     if (depth_.input != 1 || depth_.output != 1 || depth_.kernel != 1 || depth_.pad_before != 0) return false;
     if (width_.pad_before % width_.dilation != 0 || left > last || height_.kernel > kMaxShare) return false;
