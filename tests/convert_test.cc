@@ -2,6 +2,7 @@
 // Conversions between index formats, through the public API, against the naive loop.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -103,6 +104,80 @@ TEST(Convert, GivesTheSameBytesForEveryExecutor) {
         EXPECT_TRUE(SameBytes(converted, expected, IndexBytes(t.index_format))) << named.name;
       }
     });
+  }
+}
+
+// Positions of more than 32 bits, and runs of them that cross a multiple of 2^32.
+TEST(Convert, BeyondThirtyTwoBits) {
+  Random random(33);
+  for (const char* text : {"u8 nchw 3x2x70000x70000 k3x5 s9000x12000", "u8 nhwc 2x67x40000x40000 k3 s13000 p1",
+                           "u8 nchw 70x3x9000x9000 k4 s8000 d3", "u8 ncdhw 2x3x2000x3000x700 k3x2x2 s900x2000x300",
+                           "u8 nhwc 9x3x16384x16384 k3x5000 s9000"}) {
+    const Plan plan(Parsed(text));
+    ASSERT_TRUE(plan) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    const int rank = p.rank;
+    int64_t taps = 1, outputs = 1, plane = 1;
+    for (int a = 0; a < rank; ++a) {
+      taps *= p.kernel[a];
+      outputs *= p.output[a];
+      plane *= p.input[a];
+    }
+    const int64_t count = p.batch * p.channels * outputs;
+    std::vector<uint32_t> window(static_cast<size_t>(count));
+    std::vector<int64_t> flat(window.size()), expected[3] = {flat, flat, flat};
+    const int32_t formats[] = {PEAKPOOL_INDEX_PLANE_I64, PEAKPOOL_INDEX_TENSOR_I64, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64};
+    for (int64_t n = 0; n < p.batch; ++n) {
+      for (int64_t c = 0; c < p.channels; ++c) {
+        for (int64_t o = 0; o < outputs; ++o) {
+          int64_t at = n * p.output_strides.batch + c * p.output_strides.channel, tap = 0, rows = 0, columns = 0;
+          int64_t rest = o, unit = 1, tap_unit = 1, position[3] = {0, 0, 0};
+          for (int a = rank - 1; a >= 0; --a) {
+            const int64_t index = rest % p.output[a];
+            rest /= p.output[a];
+            at += index * p.output_strides.spatial[a];
+            int64_t t;
+            do {
+              t = static_cast<int64_t>(random() % static_cast<uint64_t>(p.kernel[a]));
+              position[a] = index * p.stride[a] - p.padding[a].before + t * p.dilation[a];
+            } while (position[a] < 0 || position[a] >= p.input[a]);
+            tap += t * tap_unit;
+            tap_unit *= p.kernel[a];
+            rows += position[a] * unit;
+            unit *= p.input[a];
+          }
+          for (int a = rank - 1; a >= 0; --a) columns = columns * p.input[a] + position[a];
+          const int64_t base = (n * p.channels + c) * plane;
+          window[static_cast<size_t>(at)] = static_cast<uint32_t>(tap);
+          expected[0][static_cast<size_t>(at)] = rows;
+          expected[1][static_cast<size_t>(at)] = base + rows;
+          expected[2][static_cast<size_t>(at)] = base + columns;
+        }
+      }
+    }
+    const auto convert = [&](int32_t from_format, const void* from, int32_t to_format, void* to) {
+      return peakpool_convert_indices(plan.get(), from_format, from, to_format, to, nullptr);
+    };
+    for (int f = 0; f < 3; ++f) {
+      ASSERT_EQ(convert(PEAKPOOL_INDEX_WINDOW_U32, window.data(), formats[f], flat.data()), PEAKPOOL_OK) << text;
+      EXPECT_EQ(flat, expected[f]) << text;
+      std::vector<uint32_t> back(window.size());
+      ASSERT_EQ(convert(formats[f], expected[f].data(), PEAKPOOL_INDEX_WINDOW_U32, back.data()), PEAKPOOL_OK) << text;
+      EXPECT_EQ(back, window) << text;
+      for (int t = 0; t < 3; ++t) {
+        ASSERT_EQ(convert(formats[f], expected[f].data(), formats[t], flat.data()), PEAKPOOL_OK) << text;
+        EXPECT_EQ(flat, expected[t]) << text;
+      }
+      for (int64_t off : {int64_t{1} << 32, -(int64_t{1} << 32), int64_t{1} << 62}) {
+        std::vector<int64_t> wrong = expected[f];
+        const size_t i = static_cast<size_t>(random() % wrong.size());
+        wrong[i] += off;
+        EXPECT_EQ(convert(formats[f], wrong.data(), PEAKPOOL_INDEX_WINDOW_U32, back.data()), PEAKPOOL_INVALID_INDEX)
+            << text << ", " << off;
+        EXPECT_EQ(back[i], UINT32_MAX) << text;
+        EXPECT_EQ(std::count(back.begin(), back.end(), UINT32_MAX), 1) << text;
+      }
+    }
   }
 }
 
