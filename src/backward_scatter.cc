@@ -70,7 +70,7 @@ class Scatter {
 
  private:
   // Sums that fit the scratch.
-  static constexpr int64_t kSums = kScratchBytes / sizeof(Sum) - kPlanes * kSpare;
+  static constexpr int64_t kSums = kScratchBytes / sizeof(Sum) - kSpare;
 
   // Planes of a tile.
   int64_t MostPlanes(int64_t plane) {
@@ -152,7 +152,7 @@ class Scatter {
 
     const int64_t pixel = g_.channels_last ? tile.channels.size() : 1;
     sums_ = static_cast<Sum*>(call_.scratch);
-    pitch_ = tile.positions.size() * pixel + kSpare;
+    pitch_ = tile.positions.size() * pixel;
     if (in_place_) {
       sums_ = static_cast<Sum*>(call_.dx) + tile.n * g_.input.batch + tile.c * g_.input.channel +
               tile.positions.begin * pixel;
@@ -216,12 +216,14 @@ class Scatter {
   void ForEachPiece(const Tile& tile, Range positions, Visit visit) const {
     const int64_t pixel = g_.channels_last ? tile.channels.size() : 1;
     const bool dense = is_dense_ && pixel == (g_.channels_last ? g_.channels : 1);
-    for (int64_t plane = 0; plane < tile.planes; ++plane) {
+    // Planes that follow each other are one.
+    const bool merged = dense && tile.planes > 1 && positions.size() == pitch_ && g_.input.channel == pitch_;
+    for (int64_t plane = 0; plane < (merged ? 1 : tile.planes); ++plane) {
       const int64_t base =
           tile.n * g_.input.batch + (g_.channels_last ? tile.channels.begin : tile.c + plane) * g_.input.channel;
       Sum* sums = sums_ + plane * pitch_;
       if (dense) {
-        visit((base + positions.begin * pixel) * element_bytes_, positions.size() * pixel,
+        visit((base + positions.begin * pixel) * element_bytes_, positions.size() * pixel * (merged ? tile.planes : 1),
               sums + (positions.begin - tile.positions.begin) * pixel);
         continue;
       }
@@ -268,16 +270,18 @@ class Scatter {
       const uint32_t* offset = offsets_ + i;
       const Sum* from = dy + i;
       Sum* sums = sums_;
-      const uint32_t spare = limit + static_cast<uint32_t>(i % kSpare);
+      // Behind the last plane; offsets outside a tile of several, which are whole, are kNone.
+      int64_t spare = planes * pitch + i % kSpare;
       for (int64_t plane = 0; plane < planes; ++plane) {
         if (!in_place) {
-          sums[std::min(*offset, spare)] += *from;
+          sums[std::min<int64_t>(*offset, spare)] += *from;
         } else if (*offset < limit) {
           sums[*offset] += *from;
         }
         offset += offsets_pitch;
         from += dy_pitch;
         sums += pitch;
+        spare -= pitch;
       }
     }
   }
