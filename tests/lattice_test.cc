@@ -187,6 +187,41 @@ TEST(Lattice, StridedTensors) {
   }
 }
 
+// Images enough that vectors run across them, and some more; side by side where lines are longer.
+TEST(Lattice, ManySmallImages) {
+  Comparison comparison;
+  const std::vector<std::string> targets = Targets();
+  for (const char* geometry : {"ncw 331x1x4 k5 s7 p2:1 ceil",
+                               "ncw 150x3x31 k37 s37 p8 ceil",
+                               "ncw 500x1x9 k2 s1 p1:0",
+                               "nwc 300x3x17 k4 s2 p2 d2",
+                               "nwc 203x2x47 k33 s21 p9:13 d2 ceil",
+                               "nwc 203x6x44 k20 s20 p3:12 d2 ceil",
+                               "nwc 9x2x300 k3 s3 p1:2 d2",
+                               "nchw 150x2x4x2 k2 s1",
+                               "nchw 77x3x10x5 k3 s3 d2 ceil",
+                               "nchw 70x5x8x9 k3x1 s1x2 p1:0x0:0",
+                               "nhwc 300x3x2x12 k2x3 s3",
+                               "nhwc 131x2x9x13 k4x3 s2x3 p1",
+                               "ncdhw 40x3x4x6x4 k2x1x1 s1x2x1 d2x3x1",
+                               "ncdhw 140x1x7x7x1 k4 s6 ceil",
+                               "ncdhw 20x3x9x4x15 k2 s2",
+                               "ncdhw 11x2x12x10x33 k3 s2 p1 d2",
+                               "ncdhw 2x3x25x9x40 k5x3x2 s2x1x3 p2x1x0",
+                               "ndhwc 131x1x17x3x1 k3 s1x1x3 p0:1x2:2x2:2 d1x2x2",
+                               "ndhwc 9x5x7x9x15 k2x3x1 s2x1x4 p0:0x0:1x0:0",
+                               "ncw 150x2x21 a5",
+                               "nwc 150x3x7 a9",
+                               "nchw 90x2x9x11 a4x3",
+                               "ndhwc 21x2x5x6x7 a3x4x5"}) {
+    for (const char* type : {"f32", "f64", "bf16", "u8"}) {
+      for (const char* index : {" window-u16", " tensor-colmajor-i64"}) {
+        if (!comparison.Check(Parsed(std::string(type) + " " + geometry + index), targets)) return;
+      }
+    }
+  }
+}
+
 // Every type, format and rank, dilation included.
 TEST(Lattice, TypesFormatsRanks) {
   Comparison comparison;

@@ -189,7 +189,7 @@ peakpool_problem RandomProblem(Random* random) {
   const auto layout = random->OneIn(2) ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
   peakpool_problem p;
   peakpool_problem_init(&p, type, layout, rank);
-  p.batch = random->OneIn(30) ? 0 : random->Between(1, 3);
+  p.batch = random->OneIn(30) ? 0 : random->Between(1, random->OneIn(8) ? 300 : 3);
   p.channels = random->OneIn(30) ? 0 : random->OneIn(2) ? random->Between(1, 4) : random->Between(1, 100);
   if (fused) {
     DrawFusedProblem(random, &p);

@@ -439,7 +439,8 @@ class SeparablePlan {
     }
     const int64_t halo = Span(1, t.taps_x, width_) / width_.stride;
     while (!Fits(t)) {
-      if (t.depths > 4) {
+      // Outputs of different residues by the dilation share no plane.
+      if (t.depths > 4 || (t.depths > 1 && t.depths <= depth_.dilation)) {
         t.depths = (t.depths + 1) / 2;
       } else if (t.rows > 16) {
         t.rows = (t.rows + 1) / 2;
