@@ -285,6 +285,35 @@ TEST_P(WindowKernel, SmallWindowsOverFewChannels) {
   });
 }
 
+// Windows of stride 1 whose taps lie apart.
+TEST_P(WindowKernel, SmallWindowsWithDilation) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_last == nullptr) return;
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int64_t channels : {lanes, lanes + 3, 3 * lanes}) {
+      for (int64_t kernel : {2, 3}) {
+        for (int64_t dilation = 1; dilation <= 9; ++dilation) {
+          for (int64_t size = 3; size < 12; ++size) {
+            if (HasFailure()) return;
+            peakpool_problem p =
+                Problem(PEAKPOOL_CHANNELS_LAST, 1, channels, 14 - size, size, PEAKPOOL_INDEX_WINDOW_U8);
+            for (int a = 0; a < 2; ++a) {
+              p.kernel[a] = kernel;
+              p.dilation[a] = a == 0 ? (dilation + 2) / 3 : (dilation - 1) % 3 + 1;
+              const int64_t before = p.dilation[a] * (kernel - 1) / 2;
+              p.padding[a] = {before, (size + a) % 2 == 0 ? before : 0};
+            }
+            Resolve(&p);
+            if (p.output[0] < 1 || p.output[1] < 1 || HasEmptyWindow(p)) continue;
+            if (size % 4 == 0) AddGaps(&p);
+            CheckForward("window_channels_last", kernels.window_channels_last, p);
+          }
+        }
+      }
+    }
+  });
+}
+
 // Each axis with a window of its own. Channels-first: 2 or 3 wide with stride 1 or 2, up to 3 high and deep, without
 // dilation; channels-last: up to 3 on every axis, with any stride and dilation.
 TEST_P(WindowKernel, SmallWindowsOfEveryShape) {

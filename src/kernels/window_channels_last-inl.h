@@ -5,8 +5,8 @@
 // Accepts every channels-last geometry whose kernel is at most 3 on each axis; stride, dilation and padding are free as
 // long as every window has an in-range tap. Fused, so that windows share their taps, are dilation 1, depth kernel 1 and
 // (kernel, stride) equal on height and width out of (2,2), (3,2), (3,1), (2,1), with at least a vector of channels and,
-// if there are indices, u8 taps. Dense tensors of few channels are shuffled, several pixels per vector. Everything else
-// takes each tap of each output by itself.
+// if there are indices, u8 taps; stride 1 with dilation is as many of these as there are phases. Dense tensors of few
+// channels are shuffled, several pixels per vector. Everything else takes each tap of each output by itself.
 //
 // Padding is clamped away: a row or column outside the input is replaced by the nearest one inside, which with dilation
 // 1 lies in the same window, and max is idempotent.
@@ -776,14 +776,36 @@ HWY_NOINLINE bool PoolFused(const Block<L>& block) {
   }
 }
 
+// The outputs of an axis with stride 1 whose numbers are `phase` modulo the dilation read inputs that are a dilation
+// apart as well: the axis without those in between, whose dilation is 1. Also gives the first input and output of
+// these.
+inline Axis PhaseOf(const Axis& axis, int64_t phase, int64_t* first_input, int64_t* first_output) {
+  const int64_t d = axis.dilation;
+  *first_output = phase;
+  *first_input = (phase + (axis.pad_before + d - 1) / d * d - axis.pad_before) % d;
+  Axis result = axis;
+  result.dilation = 1;
+  result.input = (axis.input - *first_input + d - 1) / d;
+  result.output = (axis.output - phase + d - 1) / d;
+  result.pad_before = (axis.pad_before + *first_input - phase) / d;
+  return result;
+}
+
+// Whether one of the fused forms takes windows like these, were their dilation 1.
+inline bool IsFused(const Geometry& g) {
+  const Axis& height = g.axis[kHeight];
+  const Axis& width = g.axis[kWidth];
+  return g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride &&
+         height.kernel != 1 && height.stride <= 2 && height.stride <= height.kernel;
+}
+
 // Returns whether a NaN was seen, in which case the values (and indices) of the block's lines may be wrong.
-template <class L, bool kIndices, class T = typename L::Element>
+template <class L, bool kIndices>
 bool PoolBlock(const Block<L>& block) {
   const Geometry& g = block.geometry;
   const Axis& height = g.axis[kHeight];
   const Axis& width = g.axis[kWidth];
-  if (g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride &&
-      height.dilation == 1 && width.dilation == 1 && width.output >= 2 && block.lines >= 2 &&
+  if (IsFused(g) && height.dilation == 1 && width.dilation == 1 && width.output >= 2 && block.lines >= 2 &&
       (!kIndices || block.tap_bytes == 1) &&
       g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))) {
     if (height.kernel == 2 && height.stride == 2) return PoolFused<L, 2, 2, kIndices>(block);
@@ -793,6 +815,35 @@ bool PoolBlock(const Block<L>& block) {
   }
   bool nan = false;
   for (int64_t line = 0; line < block.lines; ++line) nan |= PoolLine<L, kIndices>(block, line);
+  return nan;
+}
+
+// The same for windows of stride 1 with dilation, phase by phase.
+template <class L, bool kIndices>
+HWY_NOINLINE bool PoolPhases(const Block<L>& block) {
+  const Geometry& g = block.geometry;
+  const Axis& height = g.axis[kHeight];
+  const Axis& width = g.axis[kWidth];
+  Geometry phase = g;
+  Strides tap_strides = block.tap_strides;
+  for (Strides* strides : {&phase.input, &phase.output, &tap_strides}) {
+    strides->axis[kHeight] *= height.dilation;
+    strides->axis[kWidth] *= width.dilation;
+  }
+  bool nan = false;
+  for (int64_t h = 0; h < HWY_MIN(height.dilation, block.lines); ++h) {
+    int64_t row, line, column, pixel;
+    phase.axis[kHeight] = PhaseOf(height, (block.oh + h) % height.dilation, &row, &line);
+    for (int64_t w = 0; w < HWY_MIN(width.dilation, width.output); ++w) {
+      phase.axis[kWidth] = PhaseOf(width, w, &column, &pixel);
+      const int64_t to_y = line * g.output.axis[kHeight] + pixel * g.output.axis[kWidth];
+      const int64_t to_taps = line * block.tap_strides.axis[kHeight] + pixel * block.tap_strides.axis[kWidth];
+      nan |= PoolBlock<L, kIndices>(
+          {phase, block.lanes, block.x + row * g.input.axis[kHeight] + column * g.input.axis[kWidth], block.y + to_y,
+           kIndices ? block.taps + to_taps * block.tap_bytes : nullptr, block.tap_bytes, tap_strides, block.od,
+           (block.oh + h) / height.dilation, (block.lines - h + height.dilation - 1) / height.dilation});
+    }
+  }
   return nan;
 }
 
@@ -813,6 +864,8 @@ void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) 
     separable(call);
     return;
   }
+  const bool in_phases = (g.axis[kHeight].dilation > 1 || g.axis[kWidth].dilation > 1) && channels_last::IsFused(g) &&
+                         g.axis[kHeight].stride == 1;
   const int64_t height = g.axis[kHeight].output, depth = g.axis[kDepth].output;
   for (int64_t begin = call.begin; begin < call.end;) {
     const int64_t oh = begin % height, od = begin / height % depth, n = begin / height / depth;
@@ -831,7 +884,7 @@ void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) 
     if (shuffled.IsWorth()) {
       for (int64_t line = 0; line < lines; ++line) nan |= shuffled.Line(block, line);
     } else {
-      nan = channels_last::PoolBlock<L, kIndices>(block);
+      nan = in_phases ? channels_last::PoolPhases<L, kIndices>(block) : channels_last::PoolBlock<L, kIndices>(block);
     }
     if (nan) {
       ForwardCall redo = call;
