@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// peakpool::max_pool2d_compact: max_pool2d for training that keeps one byte per output, the tap's number in its window,
-// where PyTorch's keeps an int64 position and the whole input.
+// Max pooling for training that keeps one byte per output, the tap's number in its window, where PyTorch keeps an int64
+// position and the whole input: for PyTorch's own max_pool1d, 2d and 3d where no indices are asked for, and as
+// peakpool::max_pool2d_compact, which also returns the bytes.
+#include "src/engines/torch/compact.h"
+
 #include <ATen/ops/max_pool2d_with_indices_cpu_dispatch.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <string>
 #include <tuple>
 #include <vector>
-
-#include "src/engines/torch/pooling.h"
 
 namespace peakpool_torch {
 namespace {
@@ -22,48 +24,34 @@ using torch::autograd::variable_list;
 struct Call {
   std::vector<int64_t> input_size, kernel_size, stride, padding, dilation;
   bool ceil_mode;
+  int64_t rank;
 
-  Window window() const { return {kernel_size, stride, padding, dilation, ceil_mode}; }
-
+  static Call Of(const Tensor& x, int rank, const Window& w) {
+    return {x.sizes().vec(), w.kernel.vec(), w.stride.vec(), w.padding.vec(), w.dilation.vec(), w.ceil_mode, rank};
+  }
   static Call Load(AutogradContext* context) {
-    const auto ints = [&](const char* name) { return context->saved_data[name].toIntVector(); };
-    return {ints("input_size"), ints("kernel_size"), ints("stride"),
-            ints("padding"),    ints("dilation"),    context->saved_data["ceil_mode"].toBool()};
+    auto& saved = context->saved_data;
+    const auto ints = [&](const char* name) { return saved[name].toIntVector(); };
+    return {ints("input_size"), ints("kernel_size"),         ints("stride"),       ints("padding"),
+            ints("dilation"),   saved["ceil_mode"].toBool(), saved["rank"].toInt()};
   }
   void Save(AutogradContext* context) const {
-    context->saved_data["input_size"] = input_size;
-    context->saved_data["kernel_size"] = kernel_size;
-    context->saved_data["stride"] = stride;
-    context->saved_data["padding"] = padding;
-    context->saved_data["dilation"] = dilation;
-    context->saved_data["ceil_mode"] = ceil_mode;
+    auto& saved = context->saved_data;
+    saved["input_size"] = input_size;
+    saved["kernel_size"] = kernel_size;
+    saved["stride"] = stride;
+    saved["padding"] = padding;
+    saved["dilation"] = dilation;
+    saved["ceil_mode"] = ceil_mode;
+    saved["rank"] = rank;
+  }
+
+  Pooling PoolingOf(const Tensor& index, const Tensor& gradient) const {
+    const int axes = static_cast<int>(rank);
+    return Pooling(gradient, input_size, axes, FormatOf(index, axes), Types::kAny,
+                   Window{kernel_size, stride, padding, dilation, ceil_mode});
   }
 };
-
-Pooling PoolingOf(const Tensor& index, const Tensor& dy, const Call& call) {
-  return Pooling(dy, call.input_size, 2, index.suggest_memory_format(), Types::kAny, call.window());
-}
-
-std::tuple<Tensor, Tensor> Forward(const Tensor& x, IntArrayRef kernel_size, IntArrayRef stride, IntArrayRef padding,
-                                   IntArrayRef dilation, bool ceil_mode) {
-  const Pooling pooling(x, x.sizes(), 2, x.suggest_memory_format(), Types::kAny,
-                        {kernel_size, stride, padding, dilation, ceil_mode});
-  if (pooling) {
-    const Tensor y = pooling.NewOutput(x.options()), index = pooling.NewOutput(x.options().dtype(at::kByte));
-    if (pooling.Forward(x, y, index)) return {y, index};
-  }
-  const std::string error = peakpool_last_error();
-  at::cpu::max_pool2d_with_indices(x, kernel_size, stride, padding, dilation,
-                                   ceil_mode);  // raises PyTorch's own errors
-  TORCH_CHECK(false, "max_pool2d_compact: ", error);
-}
-
-Tensor Backward(const Tensor& dy, const Tensor& index, const Call& call) {
-  const Pooling pooling = PoolingOf(index, dy, call);
-  const Tensor dx = pooling.NewInput(dy.options());
-  TORCH_CHECK(pooling.Backward(dy, index, dx), "max_pool2d_compact: ", peakpool_last_error());
-  return dx;
-}
 
 // dx as a function of dy, whose own gradient takes dx's elements at the indices.
 class CompactBackward : public torch::autograd::Function<CompactBackward> {
@@ -72,23 +60,27 @@ class CompactBackward : public torch::autograd::Function<CompactBackward> {
     at::AutoDispatchBelowADInplaceOrView below;
     context->save_for_backward({index});
     call.Save(context);
-    return Backward(dy, index, call);
+    const Pooling pooling = call.PoolingOf(index, dy);
+    const Tensor dx = pooling.NewInput(dy.options());
+    TORCH_CHECK(pooling.Backward(dy, index, dx), "max pooling backward: ", peakpool_last_error());
+    return dx;
   }
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const Tensor index = context->get_saved_variables()[0], &ddx = gradients[0];
-    const Tensor plane = PoolingOf(index, ddx, Call::Load(context)).PlaneIndex(index);
-    const Tensor ddy = ddx.flatten(-2).gather(-1, plane.clamp_min(0).flatten(-2)).view_as(plane);
+    const Call call = Call::Load(context);
+    const Tensor plane = call.PoolingOf(index, ddx).PlaneIndex(index);
+    const Tensor ddy = ddx.flatten(-call.rank).gather(-1, plane.clamp_min(0).flatten(-call.rank)).view_as(plane);
     return {ddy.masked_fill(plane.lt(0), 0), Tensor(), Tensor()};
   }
 };
 
 class Compact : public torch::autograd::Function<Compact> {
  public:
-  static variable_list forward(AutogradContext* context, const Tensor& x, const Call& call) {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Pooling& pooling, const Call& call) {
     at::AutoDispatchBelowADInplaceOrView below;
-    Tensor y, index;
-    std::tie(y, index) = Forward(x, call.kernel_size, call.stride, call.padding, call.dilation, call.ceil_mode);
+    const Tensor y = pooling.NewOutput(x.options()), index = pooling.NewOutput(x.options().dtype(at::kByte));
+    TORCH_CHECK(pooling.Forward(x, y, index), "max pooling: ", peakpool_last_error());
     context->save_for_backward({index});
     context->mark_non_differentiable({index});
     call.Save(context);
@@ -97,18 +89,44 @@ class Compact : public torch::autograd::Function<Compact> {
 
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const Tensor index = context->get_saved_variables()[0];
-    return {CompactBackward::apply(gradients[0], index, Call::Load(context)), Tensor()};
+    return {CompactBackward::apply(gradients[0], index, Call::Load(context)), Tensor(), Tensor()};
   }
 };
 
+// A call that peakpool refuses, in PyTorch's words where PyTorch does so too.
+[[noreturn]] void Refuse(const Tensor& x, const Window& w) {
+  const std::string error = peakpool_last_error();
+  at::cpu::max_pool2d_with_indices(x, w.kernel, w.stride, w.padding, w.dilation, w.ceil_mode);
+  TORCH_CHECK(false, "max_pool2d_compact: ", error);
+}
+
+std::tuple<Tensor, Tensor> Forward(const Tensor& x, IntArrayRef kernel_size, IntArrayRef stride, IntArrayRef padding,
+                                   IntArrayRef dilation, bool ceil_mode) {
+  const Window window = {kernel_size, stride, padding, dilation, ceil_mode};
+  const Pooling pooling(x, x.sizes(), 2, FormatOf(x, 2), Types::kAny, window);
+  if (!pooling || !pooling.TapsFitBytes()) Refuse(x, window);
+  const Tensor y = pooling.NewOutput(x.options()), index = pooling.NewOutput(x.options().dtype(at::kByte));
+  TORCH_CHECK(pooling.Forward(x, y, index), "max_pool2d_compact: ", peakpool_last_error());
+  return {y, index};
+}
+
 std::tuple<Tensor, Tensor> Differentiable(const Tensor& x, IntArrayRef kernel_size, IntArrayRef stride,
                                           IntArrayRef padding, IntArrayRef dilation, bool ceil_mode) {
-  const variable_list outputs = Compact::apply(
-      x, Call{x.sizes().vec(), kernel_size.vec(), stride.vec(), padding.vec(), dilation.vec(), ceil_mode});
+  const Window window = {kernel_size, stride, padding, dilation, ceil_mode};
+  const Pooling pooling(x, x.sizes(), 2, FormatOf(x, 2), Types::kAny, window);
+  if (!pooling || !pooling.TapsFitBytes()) Refuse(x, window);
+  const variable_list outputs = Compact::apply(x, pooling, Call::Of(x, 2, window));
   return {outputs[0], outputs[1]};
 }
 
 }  // namespace
+
+bool CompactMaxPool(const Tensor& x, int rank, Types types, const Window& window, Tensor* y) {
+  const Pooling pooling(x, x.sizes(), rank, FormatOf(x, rank), types, window);
+  if (!pooling || !pooling.TapsFitBytes()) return false;
+  *y = Compact::apply(x, pooling, Call::Of(x, rank, window))[0];
+  return true;
+}
 
 TORCH_LIBRARY(peakpool, m) {
   m.def(

@@ -21,6 +21,7 @@
 #include <tuple>
 #include <vector>
 
+#include "src/engines/torch/compact.h"
 #include "src/engines/torch/pooling.h"
 
 namespace peakpool_torch {
@@ -31,16 +32,11 @@ using at::Tensor;
 using Pair = std::tuple<Tensor, Tensor>;
 using OutPair = std::tuple<Tensor&, Tensor&>;
 
-// PyTorch 1.13 pools channels-last in 2-D only; 3-D results are contiguous whatever the input.
-at::MemoryFormat Format(const Tensor& x, int rank) {
-  return rank == 2 ? x.suggest_memory_format() : at::MemoryFormat::Contiguous;
-}
-
 Types TypesOf(int rank) { return rank == 3 ? Types::kF32F64 : Types::kF32F64BF16; }
 
 template <class Shape>  // a Window, or the output size of adaptive pooling
 Pooling PoolingOf(const Tensor& x, int rank, const Shape& shape) {
-  return Pooling(x, x.sizes(), rank, Format(x, rank), TypesOf(rank), shape);
+  return Pooling(x, x.sizes(), rank, FormatOf(x, rank), TypesOf(rank), shape);
 }
 
 template <class Shape>
@@ -92,7 +88,7 @@ bool UnpoolSizes(const Tensor& y, int rank, IntArrayRef output_size, std::vector
 bool Unpool(const Tensor& y, const Tensor& index, int rank, IntArrayRef output_size, Tensor* x) {
   std::vector<int64_t> sizes;
   if (!UnpoolSizes(y, rank, output_size, &sizes) || index.has_names()) return false;
-  const Pooling pooling(y, sizes, rank, Format(y, rank), Types::kF32F64, Spatial(y, static_cast<size_t>(rank)));
+  const Pooling pooling(y, sizes, rank, FormatOf(y, rank), Types::kF32F64, Spatial(y, static_cast<size_t>(rank)));
   if (!pooling) return false;
   *x = pooling.NewInput(y.options());
   return pooling.Unpool(y, index, *x);
@@ -101,15 +97,19 @@ bool Unpool(const Tensor& y, const Tensor& index, int rank, IntArrayRef output_s
 bool UnpoolInto(const Tensor& y, const Tensor& index, int rank, IntArrayRef output_size, const Tensor& x) {
   std::vector<int64_t> sizes;
   if (!UnpoolSizes(y, rank, output_size, &sizes) || index.has_names()) return false;
-  const Pooling pooling(y, sizes, rank, Format(y, rank), Types::kF32F64, Spatial(y, static_cast<size_t>(rank)));
+  const Pooling pooling(y, sizes, rank, FormatOf(y, rank), Types::kF32F64, Spatial(y, static_cast<size_t>(rank)));
   return pooling && pooling.IsInput(x, y.scalar_type()) && pooling.Unpool(y, index, x);
 }
 
-// max_pool1d, 2d and 3d are made of the operators with indices. Where nobody will ask for a gradient, the values alone
-// are pooled, which spares the indices.
-bool Values(const Tensor& x, int rank, const Window& window, Tensor* y) {
-  if ((x.requires_grad() && at::GradMode::is_enabled()) || x._fw_grad(0).defined() || at::isTensorSubclassLike(x)) {
-    return false;
+// PyTorch makes max_pool1d, 2d and 3d of the operators with indices. Here the values alone are pooled where nobody will
+// ask for a gradient, and for one there are compact indices.
+bool WithoutIndices(const Tensor& x, int rank, const Window& window, Tensor* y) {
+  // Subclasses and forward derivatives know the operators with indices only.
+  if (x._fw_grad(0).defined() || at::isTensorSubclassLike(x)) return false;
+  if (x.requires_grad() && at::GradMode::is_enabled()) {
+    // 1-D with a gradient is PyTorch's 2-D with a height of 1, whose result can be channels-last.
+    if (rank == 1 && x.unsqueeze(-2).suggest_memory_format() != at::MemoryFormat::Contiguous) return false;
+    return CompactMaxPool(x, rank, TypesOf(rank), window, y);
   }
   const Pooling pooling = PoolingOf(x, rank, window);
   if (!pooling) return false;
@@ -123,17 +123,17 @@ bool Values(const Tensor& x, int rank, const Window& window, Tensor* y) {
 
 Tensor MaxPool1d(const Tensor& x, WINDOW_PARAMETERS) {
   Tensor y;
-  return Values(x, 1, Window{WINDOW}, &y) ? y : at::native::max_pool1d(x, WINDOW);
+  return WithoutIndices(x, 1, Window{WINDOW}, &y) ? y : at::native::max_pool1d(x, WINDOW);
 }
 
 Tensor MaxPool2d(const Tensor& x, WINDOW_PARAMETERS) {
   Tensor y;
-  return Values(x, 2, Window{WINDOW}, &y) ? y : at::native::max_pool2d(x, WINDOW);
+  return WithoutIndices(x, 2, Window{WINDOW}, &y) ? y : at::native::max_pool2d(x, WINDOW);
 }
 
 Tensor MaxPool3d(const Tensor& x, WINDOW_PARAMETERS) {
   Tensor y;
-  return Values(x, 3, Window{WINDOW}, &y) ? y : at::native::max_pool3d(x, WINDOW);
+  return WithoutIndices(x, 3, Window{WINDOW}, &y) ? y : at::native::max_pool3d(x, WINDOW);
 }
 
 Pair MaxPool2dWithIndices(const Tensor& x, WINDOW_PARAMETERS) {
@@ -254,7 +254,7 @@ class Silence : public c10::WarningHandler {
   void process(const c10::SourceLocation&, const std::string&, bool) override {}
 };
 
-void RegisterValues(torch::Library& m) {
+void RegisterWithoutIndices(torch::Library& m) {
   Silence silence;
   c10::Warning::WarningHandlerGuard guard(&silence);
   m.impl("max_pool1d", TORCH_FN(MaxPool1d));
@@ -291,8 +291,8 @@ void RegisterKernels(torch::Library& m) {
 
 TORCH_LIBRARY_IMPL(aten, CPU, m) {
   RegisterKernels(m);
-  RegisterValues(m);  // in inference mode tensors have no autograd key
+  RegisterWithoutIndices(m);  // in inference mode tensors have no autograd key
 }
-TORCH_LIBRARY_IMPL(aten, AutogradCPU, m) { RegisterValues(m); }
+TORCH_LIBRARY_IMPL(aten, AutogradCPU, m) { RegisterWithoutIndices(m); }
 
 }  // namespace peakpool_torch

@@ -44,6 +44,7 @@ bool ElementType(at::ScalarType scalar, Types types, int32_t* type) {
 
 bool IsNaN(float x) { return x != x; }
 bool IsNaN(double x) { return x != x; }
+bool IsNaN(at::Half x) { return (x.x & 0x7FFF) > 0x7C00; }
 bool IsNaN(at::BFloat16 x) { return (x.x & 0x7FFF) > 0x7F80; }
 
 // The compiler makes vectors of it: no exit from the loop, and 16 results as wide as the elements (117 us become 18 for
@@ -62,7 +63,7 @@ bool HasNaN(const T* x, int64_t count) {
   return any != 0;
 }
 
-// The plane position of the last NaN in the window of output element i (in memory order).
+// The last NaN in the window of output element i (in memory order): its position in the plane, or its tap number.
 template <class T>
 int64_t LastNaN(const peakpool_problem& p, const T* x, int64_t i) {
   const auto take = [&i](int64_t size) {
@@ -71,31 +72,36 @@ int64_t LastNaN(const peakpool_problem& p, const T* x, int64_t i) {
     return position;
   };
   int64_t c = p.layout == PEAKPOOL_CHANNELS_LAST ? take(p.channels) : 0;
-  // Taps [begin, end) in steps, per axis; a missing axis has the one tap 0.
-  struct Taps {
-    int64_t begin = 0, end = 1, step = 1, size = 1, stride = 0;
+  struct Taps {  // a missing axis has the one tap 0
+    int64_t begin = 0, count = 1, step = 1, size = 1, stride = 0, kernel = 1;
+    bool Contains(int64_t tap) const { return begin + tap * step >= 0 && begin + tap * step < size; }
   } taps[PEAKPOOL_MAX_RANK];
   for (int a = p.rank - 1; a >= 0; --a) {
-    const int64_t o = take(p.output[a]), size = p.input[a];
+    const int64_t o = take(p.output[a]), size = p.input[a], stride = p.input_strides.spatial[a];
     Taps& t = taps[a + PEAKPOOL_MAX_RANK - p.rank];
     if (p.rounding == PEAKPOOL_ADAPTIVE) {
-      t = {o * size / p.output[a], ((o + 1) * size + p.output[a] - 1) / p.output[a], 1, size,
-           p.input_strides.spatial[a]};
+      const int64_t begin = o * size / p.output[a], end = ((o + 1) * size + p.output[a] - 1) / p.output[a];
+      t = {begin, end - begin, 1, size, stride, p.kernel[a]};
     } else {
-      const int64_t begin = o * p.stride[a] - p.padding[a].before;
-      t = {begin, begin + p.kernel[a] * p.dilation[a], p.dilation[a], size, p.input_strides.spatial[a]};
+      t = {o * p.stride[a] - p.padding[a].before, p.kernel[a], p.dilation[a], size, stride, p.kernel[a]};
     }
   }
   if (p.layout == PEAKPOOL_CHANNELS_FIRST) c = take(p.channels);
   x += i * p.input_strides.batch + c * p.input_strides.channel;
+  const bool in_window = p.index_format == PEAKPOOL_INDEX_WINDOW_U8;
   int64_t last = -1;
-  for (int64_t d = taps[0].begin; d < taps[0].end; d += taps[0].step) {
-    for (int64_t h = taps[1].begin; h < taps[1].end; h += taps[1].step) {
-      for (int64_t w = taps[2].begin; w < taps[2].end; w += taps[2].step) {
-        const bool inside = d >= 0 && d < taps[0].size && h >= 0 && h < taps[1].size && w >= 0 && w < taps[2].size;
-        if (inside && IsNaN(x[d * taps[0].stride + h * taps[1].stride + w * taps[2].stride])) {
-          last = (d * taps[1].size + h) * taps[2].size + w;
+  for (int64_t d = 0; d < taps[0].count; ++d) {
+    for (int64_t h = 0; h < taps[1].count; ++h) {
+      for (int64_t w = 0; w < taps[2].count; ++w) {
+        if (!taps[0].Contains(d) || !taps[1].Contains(h) || !taps[2].Contains(w)) continue;
+        const int64_t tap[] = {d, h, w};
+        int64_t offset = 0, number = 0;
+        for (int a = 0; a < 3; ++a) {
+          const int64_t position = taps[a].begin + tap[a] * taps[a].step;
+          offset += position * taps[a].stride;
+          number = in_window ? number * taps[a].kernel + tap[a] : number * taps[a].size + position;
         }
+        if (IsNaN(x[offset])) last = number;
       }
     }
   }
@@ -105,8 +111,8 @@ int64_t LastNaN(const peakpool_problem& p, const T* x, int64_t i) {
 constexpr int64_t kNaNGrain = 32768;  // elements a thread looks at, PyTorch's grain for simple loops
 
 // peakpool's index of a NaN is the first one in the window, PyTorch's the last.
-template <class T>
-void TakeLastNaN(const peakpool_problem& p, const T* x, const T* y, int64_t* index) {
+template <class T, class Index>
+void TakeLastNaN(const peakpool_problem& p, const T* x, const T* y, Index* index) {
   int64_t elements = p.batch * p.channels;
   for (int a = 0; a < p.rank; ++a) elements *= p.output[a];
   at::parallel_for(0, elements, kNaNGrain, [&](int64_t begin, int64_t end) {
@@ -115,22 +121,32 @@ void TakeLastNaN(const peakpool_problem& p, const T* x, const T* y, int64_t* ind
       const int64_t block_end = std::min(begin + kBlock, end);
       if (!HasNaN(y + begin, block_end - begin)) continue;
       for (int64_t i = begin; i < block_end; ++i) {
-        if (IsNaN(y[i])) index[i] = LastNaN(p, x, i);
+        if (IsNaN(y[i])) index[i] = static_cast<Index>(LastNaN(p, x, i));
       }
     }
   });
 }
 
+template <class T>
 void TakeLastNaN(const peakpool_problem& p, const at::Tensor& x, const at::Tensor& y, const at::Tensor& index) {
-  int64_t* i = index.data_ptr<int64_t>();
-  switch (p.type) {
-    case PEAKPOOL_F32: TakeLastNaN(p, x.data_ptr<float>(), y.data_ptr<float>(), i); break;
-    case PEAKPOOL_F64: TakeLastNaN(p, x.data_ptr<double>(), y.data_ptr<double>(), i); break;
-    case PEAKPOOL_BF16: TakeLastNaN(p, x.data_ptr<at::BFloat16>(), y.data_ptr<at::BFloat16>(), i); break;
+  const T *from = x.data_ptr<T>(), *to = y.data_ptr<T>();
+  if (p.index_format == PEAKPOOL_INDEX_WINDOW_U8) {
+    TakeLastNaN(p, from, to, index.data_ptr<uint8_t>());
+  } else {
+    TakeLastNaN(p, from, to, index.data_ptr<int64_t>());
   }
 }
 
-peakpool_index_format FormatOf(const at::Tensor& index) {
+void TakeLastNaNs(const peakpool_problem& p, const at::Tensor& x, const at::Tensor& y, const at::Tensor& index) {
+  switch (p.type) {
+    case PEAKPOOL_F32: TakeLastNaN<float>(p, x, y, index); break;
+    case PEAKPOOL_F64: TakeLastNaN<double>(p, x, y, index); break;
+    case PEAKPOOL_F16: TakeLastNaN<at::Half>(p, x, y, index); break;
+    case PEAKPOOL_BF16: TakeLastNaN<at::BFloat16>(p, x, y, index); break;
+  }
+}
+
+peakpool_index_format IndexFormatOf(const at::Tensor& index) {
   return index.scalar_type() == at::kByte ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_PLANE_I64;
 }
 
@@ -149,6 +165,10 @@ bool SetStrides(const at::Tensor& x, bool batched, const peakpool_problem& p, pe
 }
 
 }  // namespace
+
+at::MemoryFormat FormatOf(const at::Tensor& x, int rank) {
+  return rank == 2 ? x.suggest_memory_format() : at::MemoryFormat::Contiguous;
+}
 
 bool Pooling::SetShape(const at::Tensor& like, at::IntArrayRef sizes, int rank, Types types) {
   const int64_t dimensions = static_cast<int64_t>(sizes.size());
@@ -219,6 +239,12 @@ at::DimVector Pooling::Sizes(const int64_t* spatial) const {
   return sizes;
 }
 
+bool Pooling::TapsFitBytes() const {
+  peakpool_problem problem = problem_;
+  problem.index_format = PEAKPOOL_INDEX_WINDOW_U8;
+  return peakpool_output_size(&problem, problem.output) == PEAKPOOL_OK;
+}
+
 at::Tensor Pooling::NewOutput(at::TensorOptions options) const {
   return at::empty(Sizes(problem_.output), options, format_);
 }
@@ -239,13 +265,13 @@ bool Pooling::IsInput(const at::Tensor& x, at::ScalarType type) const {
 
 peakpool::Plan Pooling::PlanFor(const at::Tensor& index) const {
   peakpool_problem problem = problem_;
-  problem.index_format = FormatOf(index);
+  problem.index_format = IndexFormatOf(index);
   return peakpool::Plan(problem);
 }
 
 bool Pooling::Forward(const at::Tensor& x, const at::Tensor& y, const at::Tensor& index) const {
   peakpool_problem problem = problem_;
-  if (index.defined()) problem.index_format = FormatOf(index);
+  if (index.defined()) problem.index_format = IndexFormatOf(index);
   // Not readable where elements lie apart, as in x[..., ::2]; no plan where they overlap, as in x.expand().
   const bool dense = x.is_contiguous(format_);
   const bool readable = dense || SetStrides(x, batched_, problem, &problem.input_strides);
@@ -257,7 +283,7 @@ bool Pooling::Forward(const at::Tensor& x, const at::Tensor& y, const at::Tensor
   if (plan.forward(x.data_ptr(), y.data_ptr(), index.defined() ? index.data_ptr() : nullptr, &threads) != PEAKPOOL_OK) {
     return false;
   }
-  if (problem.index_format == PEAKPOOL_INDEX_PLANE_I64) TakeLastNaN(plan.problem(), x, y, index);
+  if (index.defined()) TakeLastNaNs(plan.problem(), x, y, index);
   return true;
 }
 

@@ -21,6 +21,11 @@ struct Window {
 // operators of our own.
 enum class Types { kF32F64, kF32F64BF16, kAny };
 
+// The memory format of what is pooled from x. PyTorch 1.13 pools channels-last in 2-D only; 3-D results are contiguous
+// whatever the input.
+at::MemoryFormat FormatOf(const at::Tensor& x, int rank);
+
+// Plans are made for every call: 0.2 us of the 1.3 us that PyTorch takes to call the smallest pooling.
 class Pooling {
  public:
   // A tensor N, C, spatial, or without N. The outputs are dense in the format.
@@ -31,6 +36,8 @@ class Pooling {
           at::IntArrayRef output_size);
 
   explicit operator bool() const { return taken_; }
+  // Whether uint8 can number the taps of the window.
+  bool TapsFitBytes() const;
 
   at::Tensor NewOutput(at::TensorOptions options) const;
   at::Tensor NewInput(at::TensorOptions options) const;
@@ -38,8 +45,8 @@ class Pooling {
   bool IsOutput(const at::Tensor& y, at::ScalarType type) const;
   bool IsInput(const at::Tensor& x, at::ScalarType type) const;
 
-  // False where peakpool refuses; nothing is written then. y and index are dense, x lies anyhow. The index is int64 (in
-  // the plane, PyTorch's rule for NaN), uint8 (in the window, peakpool's rule) or undefined.
+  // False where peakpool refuses; nothing is written then. y and index are dense, x lies anyhow. The index is int64
+  // (in the plane), uint8 (in the window) or undefined; that of a NaN is PyTorch's, the last one in the window.
   bool Forward(const at::Tensor& x, const at::Tensor& y, const at::Tensor& index) const;
   // dy and index lie anyhow, dx is dense. Raises IndexError for an index outside the plane.
   bool Backward(const at::Tensor& dy, const at::Tensor& index, const at::Tensor& dx) const;
