@@ -92,11 +92,12 @@ void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range cha
 }
 
 // Runs the kernel, and where outputs are clamped does so a few lines at a time, while they are in the L1 cache.
-void RunKernel(const peakpool_plan& plan, ForwardCall call, Range columns, Range channels, void* y) {
+void RunKernel(const peakpool_plan& plan, const ForwardCall& all, Range columns, Range channels, void* y) {
   if (!(plan.problem.flags & PEAKPOOL_CLAMP)) {
-    plan.forward_kernel(call);
+    plan.forward_kernel(all);
     return;
   }
+  ForwardCall call = all;
   const int64_t line_bytes =
       Elements(columns, channels, plan.shape.geometry.channels_last) * ElementBytes(plan.problem.type);
   const int64_t step = WholePlanes(plan.shape.geometry, std::max<int64_t>(kClampBytes / line_bytes, 2));
@@ -252,9 +253,12 @@ bool RunScatter(const peakpool_plan& plan, Range lines, const void* dy, const vo
 struct TaskPart {
   Range lines, columns, channels;
   TaskPart(const Split& split, int64_t i, int64_t line_count, int64_t column_count, int64_t channel_count)
-      : lines(Part(line_count, split.lines, i / (split.columns * split.channels))),
-        columns(Part(column_count, split.columns, i % split.columns)),
-        channels(Part(channel_count, split.channels, i / split.columns % split.channels)) {}
+      : lines{0, line_count}, columns{0, column_count}, channels{0, channel_count} {
+    if (split.Tasks() == 1) return;  // spares a tiny call ten divisions
+    lines = Part(line_count, split.lines, i / (split.columns * split.channels));
+    columns = Part(column_count, split.columns, i % split.columns);
+    channels = Part(channel_count, split.channels, i / split.columns % split.channels);
+  }
 };
 
 }  // namespace
@@ -286,7 +290,9 @@ void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, con
   const Geometry& g = plan.shape.geometry;
   if (g.batch == 0 || g.channels == 0) return;
   const Split split = ForwardSplit(plan, UsefulThreads(plan, executor));
-  const bool expands = index != nullptr && !IsWindowFormat(plan.problem.index_format);
+  // The kernels of small windows write tap numbers as bytes only.
+  const bool expands = index != nullptr && plan.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8 &&
+                       (plan.forward.algorithm == Algorithm::kWindow || !IsWindowFormat(plan.problem.index_format));
   ParallelFor(executor, split.Tasks(), [&](int64_t i) {
     if (plan.forward.algorithm == Algorithm::kIm2col) {
       const Range planes = Part(g.batch * g.channels, split.lines, i);

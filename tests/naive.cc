@@ -26,7 +26,7 @@ struct Plain {
     if constexpr (std::is_floating_point<T>::value) {
       if (value != value) return std::numeric_limits<T>::quiet_NaN();
     }
-    return value == T{0} ? T{0} : value;
+    return value;
   }
   static T Bound(peakpool_scalar bound) {
     if constexpr (std::is_floating_point<T>::value) {
@@ -44,7 +44,7 @@ struct Half {
   using Sum = float;
   using Storage = uint16_t;
   static float Value(uint16_t stored) { return static_cast<float>(FromHalf(kType, stored)); }
-  static uint16_t Rounded(float value) { return ToHalf(kType, value == 0 ? 0.0 : value); }
+  static uint16_t Rounded(float value) { return ToHalf(kType, value); }
   static float Bound(peakpool_scalar bound) { return static_cast<float>(FromHalf(kType, ToHalf(kType, bound.real))); }
   static uint16_t Lowest() { return ToHalf(kType, -std::numeric_limits<double>::infinity()); }
 };
@@ -287,7 +287,7 @@ void NaiveForward(const peakpool_problem& problem, const void* x, void* y, void*
         if (best < Traits::Bound(problem.clamp_lower)) best = Traits::Bound(problem.clamp_lower);
         if (best > Traits::Bound(problem.clamp_upper)) best = Traits::Bound(problem.clamp_upper);
       }
-      output[at] = Traits::Rounded(best);
+      output[at] = Traits::Rounded(best == 0 ? 0 : best);
       if (index != nullptr) {
         StoreIndex(problem.index_format, index, at,
                    found ? IndexOf(problem, problem.index_format, n, c, o, where) : -1);

@@ -346,10 +346,11 @@ Strips<T> MakeStrips() {
     strips.whole = strips.accumulate = &StripOfLanes<T, kKernel, kStride, kOddPad, true, false>;
   }
   // Where a vector is long for the planes of usual networks, half a vector stores less that is overwritten later, and
-  // fewer of its loads and stores cross a cache line. Only these targets gain from kernels that cannot accumulate.
-  if constexpr (hn::MaxLanes(d) * sizeof(typename SumLanes<T>::Lane) >= 64) {
+  // fewer of its loads and stores cross a cache line. Only these targets gain from kernels that cannot accumulate; the
+  // size of either is spent on f32 alone.
+  if constexpr (std::is_same<T, float>::value && hn::MaxLanes(d) * sizeof(float) >= 64) {
     strips.whole = &StripOfLanes<T, kKernel, kStride, kOddPad, false, false>;
-    if constexpr (sizeof(T) >= 4) strips.half = &StripOfLanes<T, kKernel, kStride, kOddPad, false, true>;
+    strips.half = &StripOfLanes<T, kKernel, kStride, kOddPad, false, true>;
   }
   return strips;
 }

@@ -3,7 +3,8 @@
 // by de-interleaving (stride 2) or sliding (stride 1) lanes.
 //
 // Eligible geometries: channels-first; dilation 1 on every axis; (kernel, stride) of width one of (2,2), (3,2), (3,1),
-// (2,1); height and depth kernels 1 to 3 with any stride; every window has at least one tap in range on each axis.
+// (2,1); height and depth kernels 1 to 3 with any stride; every window has at least one tap in range on each axis. Tap
+// numbers are bytes.
 // Padding is never read or materialised: rows and columns are clamped into the window, which repeats some of its
 // elements; a maximum does not mind, and with indices every repetition carries the true number of its tap.
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -14,6 +15,7 @@
 #endif
 
 #include <cstring>
+#include <limits>
 
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
@@ -31,6 +33,8 @@ template <class T>
 struct WindowLines {
   // The same for all lines of a call.
   int64_t width, out_width, pad;
+  // So often, each time so many elements further.
+  int64_t steps, row_step, y_step, taps_step;
   // The input rows under the lines, clamped into the plane, and where the results go. A lone line of a pair is its own
   // neighbour: y[1] == y[0], and y[0] is stored last.
   int64_t rows;
@@ -539,8 +543,8 @@ struct Window {
 
   // The vertical maxima of the rows of one or two lines.
   struct Columns {
-    HWY_INLINE Columns(L a_lanes, const WindowLines<T>& a_in) : lanes(a_lanes), in(a_in), most(0) {
-      for (int j = 0; j < kLoaded; ++j) row[j] = in.row[kSquare ? j : 0];
+    HWY_INLINE Columns(L a_lanes, const WindowLines<T>& a_in, int64_t step) : lanes(a_lanes), in(a_in), most(0) {
+      for (int j = 0; j < kLoaded; ++j) row[j] = in.row[kSquare ? j : 0] + step * in.row_step;
       most = in.width - static_cast<int64_t>(hn::Lanes(D()));
     }
     const L lanes;
@@ -611,74 +615,76 @@ struct Window {
     const D d;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     const int64_t out_width = in.out_width, pad = in.pad, last = out_width - n;
-    T *const y0 = in.y[0], *const y1 = in.y[1];
-    const Columns columns(lanes, in);
     auto ordered = hn::FirstN(d, hn::Lanes(d));
-    if constexpr (kS == 2) {
-      const int64_t base = kK - 2 - pad;  // column of tap 1 (k = 3) or 0 (k = 2) of output 0
-      // The last odd column is tap 0 of the next vector's first output.
-      V odd_a = hn::Zero(d), odd_b = odd_a;
-      if constexpr (kK == 3) columns.Broadcast(d, HWY_MAX(base - 1, 0), odd_a, odd_b, ordered);
-      for (int64_t o = 0;;) {
-        V lo_a, lo_b, hi_a, hi_b;
-        columns.Load(d, 2 * o + base, lo_a, lo_b, ordered);
-        columns.Load(d, 2 * o + base + n, hi_a, hi_b, ordered);
-        const V a2 = OddLanes(d, lo_a, hi_a), b2 = OddLanes(d, lo_b, hi_b);
-        V a = hn::Max(EvenLanes(d, lo_a, hi_a), a2), b = hn::Max(EvenLanes(d, lo_b, hi_b), b2);
-        if constexpr (kK == 3) {
-          a = hn::Max(a, SlideUp1(d, odd_a, a2));
-          b = hn::Max(b, SlideUp1(d, odd_b, b2));
-          odd_a = a2;
-          odd_b = b2;
+    for (int64_t step = 0; step < in.steps; ++step) {
+      T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
+      const Columns columns(lanes, in, step);
+      if constexpr (kS == 2) {
+        const int64_t base = kK - 2 - pad;  // column of tap 1 (k = 3) or 0 (k = 2) of output 0
+        // The last odd column is tap 0 of the next vector's first output.
+        V odd_a = hn::Zero(d), odd_b = odd_a;
+        if constexpr (kK == 3) columns.Broadcast(d, HWY_MAX(base - 1, 0), odd_a, odd_b, ordered);
+        for (int64_t o = 0;;) {
+          V lo_a, lo_b, hi_a, hi_b;
+          columns.Load(d, 2 * o + base, lo_a, lo_b, ordered);
+          columns.Load(d, 2 * o + base + n, hi_a, hi_b, ordered);
+          const V a2 = OddLanes(d, lo_a, hi_a), b2 = OddLanes(d, lo_b, hi_b);
+          V a = hn::Max(EvenLanes(d, lo_a, hi_a), a2), b = hn::Max(EvenLanes(d, lo_b, hi_b), b2);
+          if constexpr (kK == 3) {
+            a = hn::Max(a, SlideUp1(d, odd_a, a2));
+            b = hn::Max(b, SlideUp1(d, odd_b, b2));
+            odd_a = a2;
+            odd_b = b2;
+          }
+          if (kLines == 2) lanes.Store(d, b, y1 + o);
+          lanes.Store(d, a, y0 + o);
+          o += n;
+          if (HWY_LIKELY(o <= last)) continue;
+          if (o >= out_width) break;
+          // The last vector overlaps this one.
+          if constexpr (kK == 3 && sizeof(T) >= 4) {
+            const hn::RebindToSigned<D> di;
+            const auto before = hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(last - 1 - (o - n)));
+            odd_a = LookupLanes(d, odd_a, before);
+            odd_b = LookupLanes(d, odd_b, before);
+          } else if constexpr (kK == 3) {
+            columns.Broadcast(d, 2 * last + base - 1, odd_a, odd_b, ordered);
+          }
+          o = last;
         }
-        if (kLines == 2) lanes.Store(d, b, y1 + o);
-        lanes.Store(d, a, y0 + o);
-        o += n;
-        if (HWY_LIKELY(o <= last)) continue;
-        if (o >= out_width) break;
-        // The last vector overlaps this one.
-        if constexpr (kK == 3 && sizeof(T) >= 4) {
-          const hn::RebindToSigned<D> di;
-          const auto before = hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(last - 1 - (o - n)));
-          odd_a = LookupLanes(d, odd_a, before);
-          odd_b = LookupLanes(d, odd_b, before);
-        } else if constexpr (kK == 3) {
-          columns.Broadcast(d, 2 * last + base - 1, odd_a, odd_b, ordered);
+      } else {
+        V cur_a, cur_b, next_a, next_b;
+        columns.Load(d, -pad, cur_a, cur_b, ordered);
+        for (int64_t o = 0;;) {
+          // The first two columns beyond this vector: of the next one, or the last ones of the row.
+          const int64_t beyond = o - pad + n, last_column = in.width - 1;
+          V after_a, after_b;
+          if (HWY_LIKELY(beyond <= columns.most)) {
+            columns.Load(d, beyond, next_a, next_b, ordered);
+            after_a = SlideDown1(d, next_a, next_a);
+            after_b = SlideDown1(d, next_b, next_b);
+          } else {
+            columns.Broadcast(d, HWY_MIN(beyond, last_column), next_a, next_b, ordered);
+            after_a = next_a;
+            after_b = next_b;
+            if (kK == 3 && beyond < last_column) columns.Broadcast(d, beyond + 1, after_a, after_b, ordered);
+          }
+          const V a1 = SlideDown1(d, cur_a, next_a), b1 = SlideDown1(d, cur_b, next_b);
+          V a = hn::Max(cur_a, a1), b = hn::Max(cur_b, b1);
+          if constexpr (kK == 3) {
+            a = hn::Max(a, SlideDown1(d, a1, after_a));
+            b = hn::Max(b, SlideDown1(d, b1, after_b));
+          }
+          if (kLines == 2) lanes.Store(d, b, y1 + o);
+          lanes.Store(d, a, y0 + o);
+          o += n;
+          cur_a = next_a;
+          cur_b = next_b;
+          if (HWY_LIKELY(o <= last)) continue;
+          if (o >= out_width) break;
+          o = last;
+          columns.Load(d, o - pad, cur_a, cur_b, ordered);
         }
-        o = last;
-      }
-    } else {
-      V cur_a, cur_b, next_a, next_b;
-      columns.Load(d, -pad, cur_a, cur_b, ordered);
-      for (int64_t o = 0;;) {
-        // The first two columns beyond this vector: of the next one, or the last ones of the row.
-        const int64_t beyond = o - pad + n, last_column = in.width - 1;
-        V after_a, after_b;
-        if (HWY_LIKELY(beyond <= columns.most)) {
-          columns.Load(d, beyond, next_a, next_b, ordered);
-          after_a = SlideDown1(d, next_a, next_a);
-          after_b = SlideDown1(d, next_b, next_b);
-        } else {
-          columns.Broadcast(d, HWY_MIN(beyond, last_column), next_a, next_b, ordered);
-          after_a = next_a;
-          after_b = next_b;
-          if (kK == 3 && beyond < last_column) columns.Broadcast(d, beyond + 1, after_a, after_b, ordered);
-        }
-        const V a1 = SlideDown1(d, cur_a, next_a), b1 = SlideDown1(d, cur_b, next_b);
-        V a = hn::Max(cur_a, a1), b = hn::Max(cur_b, b1);
-        if constexpr (kK == 3) {
-          a = hn::Max(a, SlideDown1(d, a1, after_a));
-          b = hn::Max(b, SlideDown1(d, b1, after_b));
-        }
-        if (kLines == 2) lanes.Store(d, b, y1 + o);
-        lanes.Store(d, a, y0 + o);
-        o += n;
-        cur_a = next_a;
-        cur_b = next_b;
-        if (HWY_LIKELY(o <= last)) continue;
-        if (o >= out_width) break;
-        o = last;
-        columns.Load(d, o - pad, cur_a, cur_b, ordered);
       }
     }
     return SawNan<L>(d, ordered);
@@ -701,85 +707,88 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
   const auto shift = [=](V v, const T* row, int64_t by)
                          HWY_ATTR { return ShiftLanes(d, v, lanes.Broadcast(d, by < 0 ? row : row + width - 1), by); };
   auto ordered = hn::FirstN(d, hn::Lanes(d));
-  for (int64_t o = 0; o < in.out_width; o += n) {
-    o = HWY_MIN(o, last);
-    // Where taps 0, 1, 2 are loaded (stride 1), or both vectors of columns (stride 2), and by how much that is off.
-    const int64_t first = o * kS - in.pad + (kS == 2 ? kK - 2 : 0);
-    const auto clamped = [most](int64_t c) { return HWY_MIN(HWY_MAX(c, 0), most); };
-    const int64_t c0 = first, c1 = kS == 2 ? first + n : first + kK - 2, c2 = first + kK - 1;
-    const int64_t at0 = clamped(c0), at1 = clamped(c1), at2 = clamped(c2);
-    const bool inside = c0 == at0 && c1 == at1 && (kS == 2 || c2 == at2);
-    VI tap0 = hn::Zero(di), tap1 = hn::Set(di, TI{kK - 2}), tap2 = hn::Set(di, TI{kK - 1});
-    if (HWY_UNLIKELY(o * kS < in.pad)) {
-      // A column clamped at the left is named by its own tap. (One clamped at the right comes last and never wins.)
-      const VI lane = hn::Iota(di, 0);
-      const VI own = hn::Sub(hn::Set(di, static_cast<TI>(in.pad - o * kS)), kS == 2 ? hn::Add(lane, lane) : lane);
-      tap0 = hn::Max(tap0, own);
-      tap1 = hn::Max(tap1, own);
-      tap2 = hn::Max(tap2, own);
-    }
-    V best_a = hn::Zero(d), best_b = best_a;
-    VI tap_a = tap0, tap_b = tap0;
-    for (int64_t r = 0; r < in.rows; ++r) {
-      const T* row = in.row[r];
-      V v0, v1, v2;
-      if constexpr (kS == 1) {
-        v1 = LoadLanes(lanes, d, row + at1);
-        v2 = LoadLanes(lanes, d, row + at2);
-        v0 = kK == 3 ? LoadLanes(lanes, d, row + at0) : v1;
-        Note<L>(d, ordered, v0, v2);
-        if (HWY_UNLIKELY(!inside)) {
-          if (kK == 3) v0 = shift(v0, row, c0 - at0);
-          v1 = shift(v1, row, c1 - at1);
-          v2 = shift(v2, row, c2 - at2);
-        }
-      } else {
-        V lo = LoadLanes(lanes, d, row + at0), hi = LoadLanes(lanes, d, row + at1);
-        if (HWY_UNLIKELY(!inside)) {
-          lo = shift(lo, row, c0 - at0);
-          hi = shift(hi, row, c1 - at1);
-        }
-        v1 = EvenLanes(d, lo, hi);
-        v2 = OddLanes(d, lo, hi);
-        v0 = v1;
-        if constexpr (kK == 2) {
-          Note<L>(d, ordered, lo, hi);
+  for (int64_t step = 0; step < in.steps; ++step) {
+    const int64_t row_offset = step * in.row_step, y_offset = step * in.y_step, taps_offset = step * in.taps_step;
+    for (int64_t o = 0; o < in.out_width; o += n) {
+      o = HWY_MIN(o, last);
+      // Where taps 0, 1, 2 are loaded (stride 1), or both vectors of columns (stride 2), and by how much that is off.
+      const int64_t first = o * kS - in.pad + (kS == 2 ? kK - 2 : 0);
+      const auto clamped = [most](int64_t c) { return HWY_MIN(HWY_MAX(c, 0), most); };
+      const int64_t c0 = first, c1 = kS == 2 ? first + n : first + kK - 2, c2 = first + kK - 1;
+      const int64_t at0 = clamped(c0), at1 = clamped(c1), at2 = clamped(c2);
+      const bool inside = c0 == at0 && c1 == at1 && (kS == 2 || c2 == at2);
+      VI tap0 = hn::Zero(di), tap1 = hn::Set(di, TI{kK - 2}), tap2 = hn::Set(di, TI{kK - 1});
+      if (HWY_UNLIKELY(o * kS < in.pad)) {
+        // A column clamped at the left is named by its own tap. (One clamped at the right comes last and never wins.)
+        const VI lane = hn::Iota(di, 0);
+        const VI own = hn::Sub(hn::Set(di, static_cast<TI>(in.pad - o * kS)), kS == 2 ? hn::Add(lane, lane) : lane);
+        tap0 = hn::Max(tap0, own);
+        tap1 = hn::Max(tap1, own);
+        tap2 = hn::Max(tap2, own);
+      }
+      V best_a = hn::Zero(d), best_b = best_a;
+      VI tap_a = tap0, tap_b = tap0;
+      for (int64_t r = 0; r < in.rows; ++r) {
+        const T* row = in.row[r] + row_offset;
+        V v0, v1, v2;
+        if constexpr (kS == 1) {
+          v1 = LoadLanes(lanes, d, row + at1);
+          v2 = LoadLanes(lanes, d, row + at2);
+          v0 = kK == 3 ? LoadLanes(lanes, d, row + at0) : v1;
+          Note<L>(d, ordered, v0, v2);
+          if (HWY_UNLIKELY(!inside)) {
+            if (kK == 3) v0 = shift(v0, row, c0 - at0);
+            v1 = shift(v1, row, c1 - at1);
+            v2 = shift(v2, row, c2 - at2);
+          }
         } else {
-          const V before = lanes.Broadcast(d, row + HWY_MAX(c0 - 1, 0));
-          Note<L>(d, ordered, lo, hi, before, before);
-          v0 = SlideUp1(d, before, v2);
+          V lo = LoadLanes(lanes, d, row + at0), hi = LoadLanes(lanes, d, row + at1);
+          if (HWY_UNLIKELY(!inside)) {
+            lo = shift(lo, row, c0 - at0);
+            hi = shift(hi, row, c1 - at1);
+          }
+          v1 = EvenLanes(d, lo, hi);
+          v2 = OddLanes(d, lo, hi);
+          v0 = v1;
+          if constexpr (kK == 2) {
+            Note<L>(d, ordered, lo, hi);
+          } else {
+            const V before = lanes.Broadcast(d, row + HWY_MAX(c0 - 1, 0));
+            Note<L>(d, ordered, lo, hi, before, before);
+            v0 = SlideUp1(d, before, v2);
+          }
+        }
+        V v = kK == 3 ? v0 : v1;
+        VI tap = kK == 3 ? tap0 : tap1;
+        if constexpr (kK == 3) Fold(d, v1, tap1, v, tap);
+        Fold(d, v2, tap2, v, tap);
+        const int64_t first_a = in.first_tap[0][r], first_b = in.first_tap[1][r];
+        if (first_a >= 0) {
+          const VI numbered = hn::Add(tap, hn::Set(di, static_cast<TI>(first_a)));
+          if (r == 0) {
+            best_a = v;
+            tap_a = numbered;
+          } else {
+            Fold(d, v, numbered, best_a, tap_a);
+          }
+        }
+        if (kK > kS && first_b >= 0) {
+          const VI numbered = hn::Add(tap, hn::Set(di, static_cast<TI>(first_b)));
+          if (r == kS) {
+            best_b = v;
+            tap_b = numbered;
+          } else {
+            Fold(d, v, numbered, best_b, tap_b);
+          }
         }
       }
-      V v = kK == 3 ? v0 : v1;
-      VI tap = kK == 3 ? tap0 : tap1;
-      if constexpr (kK == 3) Fold(d, v1, tap1, v, tap);
-      Fold(d, v2, tap2, v, tap);
-      const int64_t first_a = in.first_tap[0][r], first_b = in.first_tap[1][r];
-      if (first_a >= 0) {
-        const VI numbered = hn::Add(tap, hn::Set(di, static_cast<TI>(first_a)));
-        if (r == 0) {
-          best_a = v;
-          tap_a = numbered;
-        } else {
-          Fold(d, v, numbered, best_a, tap_a);
-        }
+      if (kK > kS && pair) {
+        lanes.Store(d, best_b, in.y[1] + y_offset + o);
+        StoreBytes(di, tap_b, in.taps[1] + taps_offset + o);
       }
-      if (kK > kS && first_b >= 0) {
-        const VI numbered = hn::Add(tap, hn::Set(di, static_cast<TI>(first_b)));
-        if (r == kS) {
-          best_b = v;
-          tap_b = numbered;
-        } else {
-          Fold(d, v, numbered, best_b, tap_b);
-        }
-      }
+      lanes.Store(d, best_a, in.y[0] + y_offset + o);
+      StoreBytes(di, tap_a, in.taps[0] + taps_offset + o);
     }
-    if (kK > kS && pair) {
-      lanes.Store(d, best_b, in.y[1] + o);
-      StoreBytes(di, tap_b, in.taps[1] + o);
-    }
-    lanes.Store(d, best_a, in.y[0] + o);
-    StoreBytes(di, tap_a, in.taps[0] + o);
   }
   return SawNan<L>(d, ordered);
 }
@@ -793,8 +802,8 @@ struct LineDriver {
   const LineKernel<L> kernel;
   const bool square;
   const int64_t step;        // lines at a time
-  const int64_t last_inner;  // square windows: the last row that lines may begin at without clamping others
-  bool inner = false;        // whether rows are numbered as those of lines that need no clamping
+  const int64_t last_inner;  // square windows: the last line whose rows, and its neighbour's, need no clamping
+  bool numbered = false;     // whether rows are numbered as for such lines
   WindowLines<T> in;
 
   LineDriver(const ForwardCall& a_call, L a_lanes, LineKernel<L> a_kernel, bool is_square)
@@ -804,18 +813,21 @@ struct LineDriver {
         square(is_square),
         step(LinesAtATime(*a_call.geometry)),
         last_inner(LastInner(*a_call.geometry)) {
-    const Axis& width = call.geometry->axis[kWidth];
-    in.width = width.input;
-    in.out_width = width.output;
-    in.pad = width.pad_before;
+    const Geometry& g = *call.geometry;
+    in.width = g.axis[kWidth].input;
+    in.out_width = g.axis[kWidth].output;
+    in.pad = g.axis[kWidth].pad_before;
+    in.row_step = step * g.axis[kHeight].stride * g.input.axis[kHeight];
+    in.y_step = step * g.output.axis[kHeight];
+    in.taps_step = step * call.taps.strides.axis[kHeight];
   }
   int64_t LinesAtATime(const Geometry& g) const {
     return square && g.axis[kWidth].kernel > g.axis[kWidth].stride ? 2 : 1;
   }
-
   int64_t LastInner(const Geometry& g) const {
     const Axis& height = g.axis[kHeight];
-    return height.input - height.kernel - (step - 1) * height.stride;
+    const int64_t begin = height.input - height.kernel - (step - 1) * height.stride;
+    return begin + height.pad_before < 0 ? -1 : (begin + height.pad_before) / height.stride;
   }
 
   HWY_NOINLINE void Run(ForwardKernel separable) {
@@ -835,13 +847,20 @@ struct LineDriver {
   bool Slice(const T* x, T* y, uint8_t* taps, int64_t od, int64_t oh, int64_t stop) {
     const Geometry& g = *call.geometry;
     const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight];
+    const T* plane = x + HWY_MAX(depth.Begin(od), 0) * g.input.axis[kDepth];
     bool nan = false;
-    for (; oh < stop; oh += step) {
+    while (oh < stop) {
+      const int64_t begin = height.Begin(oh), most = HWY_MIN(last_inner, stop - step);
       const bool lone = oh + step > stop;
-      if (square) {
-        SetSquareRows(x + HWY_MAX(depth.Begin(od), 0) * g.input.axis[kDepth], height.Begin(oh), lone);
+      in.steps = 1;
+      if (!square) {
+        SetRows(x, depth.Begin(od), begin);
+      } else if (begin < 0 || oh > most) {
+        SetClampedRows(plane, begin, lone);
       } else {
-        SetRows(x, depth.Begin(od), height.Begin(oh));
+        if (!numbered) SetClampedRows(plane, begin, lone);
+        for (int j = 0; j < 5; ++j) in.row[j] = plane + (begin + j) * g.input.axis[kHeight];
+        in.steps = (most - oh) / step + 1;
       }
       in.y[0] = y + oh * g.output.axis[kHeight];
       in.y[1] = lone || step == 1 ? in.y[0] : in.y[0] + g.output.axis[kHeight];
@@ -850,22 +869,9 @@ struct LineDriver {
         in.taps[1] = in.taps[0] + call.taps.strides.axis[kHeight];
       }
       nan |= kernel(lanes, in);
+      oh += in.steps * step;
     }
     return nan;
-  }
-
-  HWY_INLINE void SetSquareRows(const T* plane, int64_t begin, bool lone) {
-    const int64_t pitch = call.geometry->input.axis[kHeight];
-    if (HWY_UNLIKELY(begin < 0 || begin > last_inner || lone || !inner)) {
-      SetClampedRows(plane, begin, lone);
-      if (begin < 0 || begin > last_inner || lone) return;
-    }
-    const T* first = plane + begin * pitch;
-    in.row[0] = first;
-    in.row[1] = first + pitch;
-    in.row[2] = first + 2 * pitch;
-    in.row[3] = first + 3 * pitch;
-    in.row[4] = first + 4 * pitch;
   }
 
   // Also numbers the rows; rows clamped at the bottom never win.
@@ -873,7 +879,7 @@ struct LineDriver {
     const Geometry& g = *call.geometry;
     const Axis& height = g.axis[kHeight];
     in.rows = lone ? height.kernel : height.kernel + (step - 1) * height.stride;
-    inner = begin >= 0 && !lone;
+    numbered = begin >= 0 && !lone;
     for (int64_t j = 0; j < 5; ++j) {
       const int64_t r = begin + HWY_MIN(j, in.rows - 1);
       in.row[j] = plane + HWY_MIN(HWY_MAX(r, 0), height.input - 1) * g.input.axis[kHeight];
@@ -934,6 +940,61 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   }
 }
 
+// Outputs one by one.
+template <class L>
+HWY_NOINLINE void PoolOneByOne(const ForwardCall& call, L lanes) {
+  using T = typename L::Element;
+  using Lane = typename L::Lane;
+  const hn::CappedTag<Lane, 1> d1;
+  const Geometry& g = *call.geometry;
+  const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight], &width = g.axis[kWidth];
+  struct InRange {
+    int64_t begin, first, end;  // the window's first position, and its taps within the input
+    InRange(const Axis& axis, int64_t o)
+        : begin(axis.Begin(o)), first(HWY_MAX(-begin, 0)), end(HWY_MIN(axis.kernel, axis.input - begin)) {}
+  };
+  int64_t oh = call.begin, od = 0, c = 0, n = 0;
+  const auto carry = [](int64_t& position, int64_t size, int64_t& next) {
+    if (position < size) return;
+    next += position / size;
+    position %= size;
+  };
+  for (int64_t line = call.begin; line < call.end; ++line, ++oh) {
+    carry(oh, height.output, od);
+    carry(od, depth.output, c);
+    carry(c, g.channels, n);
+    const InRange z(depth, od), y(height, oh);
+    const auto at = [&](const Strides& s, int64_t d, int64_t h) {
+      return n * s.batch + c * s.channel + d * s.axis[kDepth] + h * s.axis[kHeight];
+    };
+    T* out = static_cast<T*>(call.y) + at(g.output, od, oh);
+    for (int64_t ow = 0; ow < width.output; ++ow) {
+      const InRange x(width, ow);
+      Lane best = 0;
+      int64_t best_tap = -1;
+      for (int64_t i = z.first; i < z.end; ++i) {
+        for (int64_t j = y.first; j < y.end; ++j) {
+          const T* row = static_cast<const T*>(call.x) + at(g.input, z.begin + i, y.begin + j) + x.begin;
+          for (int64_t k = x.first; k < x.end; ++k) {
+            const Lane v = hn::GetLane(lanes.Load(d1, row + k));
+            if (HWY_LIKELY(best_tap >= 0 && !(v > best))) {
+              if (!L::kTracksNan || v == v || best != best) continue;
+            }
+            best = v;
+            best_tap = (i * height.kernel + j) * width.kernel + k;
+          }
+        }
+      }
+      if (L::kTracksNan && best != best) best = std::numeric_limits<Lane>::quiet_NaN();
+      lanes.Store(d1, hn::Set(d1, best), out + ow);
+      if (call.taps.base != nullptr) {
+        static_cast<uint8_t*>(call.taps.base)[at(call.taps.strides, od, oh) - call.taps.origin + ow] =
+            static_cast<uint8_t>(best_tap);
+      }
+    }
+  }
+}
+
 template <class L>
 void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
   if (call.begin >= call.end) return;
@@ -941,8 +1002,10 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const Axis &height = g.axis[kHeight], &width = g.axis[kWidth];
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
-  if (call.taps.base != nullptr && call.taps.bytes != 1) {
-    separable(call);
+  // To prepare vectors would take longer.
+  constexpr int64_t kFewTaps = 48;
+  if ((call.end - call.begin) * width.output * g.Taps() <= kFewTaps) {
+    PoolOneByOne(call, lanes);
     return;
   }
   if constexpr (kHasNarrowWindows<L>) {
