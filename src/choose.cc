@@ -32,17 +32,22 @@ const char* WideRefusal(const Shape& shape) {
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   if (shape.has_empty_window) return "some windows are empty";
   if (IsAdaptive(g)) return kAdaptive;
-  if (shape.problem.index_format != PEAKPOOL_INDEX_NONE) return "indices are wanted";
   if (g.axis[kDepth].kernel != 1) return "the window has a depth";
   if (h.kernel <= 3 && w.kernel <= 3) return "no kernel is larger than 3";
+  const bool one_window = h.output == 1 && w.output == 1;
   for (const Axis& axis : g.axis) {
     if (axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
-    // Such windows are reduced tap by tap.
-    if (axis.stride != 1 && axis.output != 1 && axis.kernel > 4 * axis.stride)
-      return "a kernel is larger than 4 strides";
+    // Such windows are reduced tap by tap, or rows are slid over whole.
+    if (axis.stride != 1 && axis.output != 1 && axis.kernel > (g.channels_last ? 4 : 2) * axis.stride) {
+      return g.channels_last ? "a kernel is larger than 4 strides" : "a kernel is larger than 2 strides";
+    }
   }
-  // Rows are slid over whole, but for planes that are one window.
-  if (!g.channels_last && 4 * w.output < w.kernel && (h.output != 1 || w.output != 1)) return "few windows per row";
+  if (!g.channels_last && 4 * w.output < w.kernel && !one_window) return "few windows per row";
+  if (shape.problem.index_format == PEAKPOOL_INDEX_NONE) return nullptr;
+  if ((!g.channels_last || h.kernel != 1) && (h.stride != 1 || w.stride != 1)) return "strides and indices";
+  // No vector has more lanes.
+  if (!g.channels_last && w.input > 64) return "rows longer than a vector and indices";
+  if (!g.channels_last && one_window) return "one window per plane and indices";
   return nullptr;
 }
 

@@ -11,6 +11,11 @@
 
 #include "hwy/highway.h"
 
+#ifndef PEAKPOOL_INLINED
+// Of a lambda that is part of the function around it. g++ otherwise calls some, with all that they capture in memory.
+#define PEAKPOOL_INLINED HWY_ATTR __attribute__((always_inline))
+#endif
+
 #ifndef PEAKPOOL_TARGET_HAS_VECTORS
 // The baselines without vectors get no kernels: plans fall back to the reference there, which is no slower.
 #define PEAKPOOL_TARGET_HAS_VECTORS (HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128)

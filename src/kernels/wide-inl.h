@@ -17,9 +17,10 @@ HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
 
-// Whether there are kernels for lanes of this kind; wide.cc then has them.
+// Whether there are kernels for lanes of this kind; wide.cc then has them, and else something trivial.
 template <class L>
-constexpr bool kHasWide = std::is_same<L, NativeLanes<float>>::value;
+constexpr bool kHasWide = std::is_same<L, NativeLanes<float>>::value ||
+                          (kHasAllWindowKernels && sizeof(typename L::Lane) < 4);
 
 // `separable` takes what these do not: planes with a NaN, where lanes track it, and what is stated there.
 template <class L>

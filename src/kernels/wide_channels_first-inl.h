@@ -5,8 +5,8 @@
 //
 // Planes that are one window are reduced many at a time and transposed.
 //
-// Accepts every channels-first geometry without empty windows and dilation whose depth kernel is 1. Those with indices,
-// and rows of less than a vector with gaps, go to Separable.
+// Accepts every channels-first geometry without empty windows and dilation whose depth kernel is 1. Separable takes
+// short rows with gaps between them, those of one to two vectors, and longer ones with indices.
 #if defined(PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
@@ -22,6 +22,7 @@
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/wide-inl.h"
 #include "src/kernels/wide_columns-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -38,13 +39,13 @@ namespace wide {
 // leave the row take its last or first instead, which the window has by then.
 template <class TI>
 struct LaneSteps {
-  const TI* tables;  // of `n` lanes each: the steps, then the lanes at the stride
-  int64_t steps;
+  const TI* tables;       // of `n` lanes each: the steps, then the lanes at the stride, then where their windows begin
+  int64_t steps, rights;  // of which to the right, which come first
 
   static constexpr int64_t kMost = 16;
 
   // Needs pad_before < kernel, dilation 1 and all windows beginning left of the row's end.
-  LaneSteps(const Axis& w, int64_t n, TI* to) : tables(to), steps(0) {
+  [[gnu::cold]] HWY_NOINLINE LaneSteps(const Axis& w, int64_t n, TI* to) : tables(to), steps(0), rights(0) {
     int64_t have = 1;
     for (int sign = 1; sign >= -1; sign -= 2) {
       int64_t rest = HWY_MIN(sign > 0 ? w.kernel - 1 - w.pad_before : w.pad_before, w.input - 1);
@@ -54,8 +55,12 @@ struct LaneSteps {
         to += n, ++steps;
         have += more, rest -= more;
       }
+      if (sign > 0) rights = steps;
     }
-    for (int64_t i = 0; i < n; ++i) to[i] = static_cast<TI>(HWY_MIN(i * w.stride, w.input - 1));
+    for (int64_t i = 0; i < n; ++i) {
+      to[i] = static_cast<TI>(HWY_MIN(i * w.stride, w.input - 1));
+      to[n + i] = static_cast<TI>(w.Begin(i));
+    }
   }
 };
 
@@ -93,6 +98,59 @@ HWY_NOINLINE void GrowLanes(L lanes, const LaneSteps<TI>& steps, const T* HWY_RE
   }
 }
 
+// The same with tap numbers: `rows` rows at x, `width` apart, to vectors of values and taps.
+template <class L, class T = typename L::Element, class TI>
+HWY_NOINLINE void GrowTaps(L lanes, const LaneSteps<TI>& steps, const Axis& w, const T* HWY_RESTRICT x, int64_t rows,
+                           T* HWY_RESTRICT to, TI* HWY_RESTRICT to_taps) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  using V = hn::Vec<decltype(d)>;
+  using VI = hn::Vec<decltype(di)>;
+  const L raw = RawLanes(lanes);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), rights = steps.rights, end = steps.steps, width = w.input;
+  const TI* HWY_RESTRICT tables = steps.tables;
+  const VI column = hn::Iota(di, 0);
+  const VI at_stride = hn::LoadU(di, tables + end * n);
+  const VI begin = hn::LoadU(di, tables + (end + 1) * n);
+  const bool strided = w.stride != 1;
+  const auto to_right = [&](VI index, V& v, VI& tap) PEAKPOOL_INLINED {
+    FoldLater(d, LookupLanes(d, v, index), LookupLanes(di, tap, index), v, tap);
+  };
+  const auto to_left = [&](VI index, V& v, VI& tap) PEAKPOOL_INLINED {
+    V left = LookupLanes(d, v, index);
+    VI left_tap = LookupLanes(di, tap, index);
+    FoldLater(d, v, tap, left, left_tap);
+    v = left;
+    tap = left_tap;
+  };
+  const auto store = [&](int64_t r, V v, VI tap) PEAKPOOL_INLINED {
+    if (strided) {
+      v = LookupLanes(d, v, at_stride);
+      tap = LookupLanes(di, tap, at_stride);
+    }
+    raw.Store(d, v, to + r * n);
+    hn::StoreU(hn::Sub(tap, begin), di, to_taps + r * n);
+  };
+  for (int64_t r = 0; r < rows; r += 2) {
+    const int64_t other = HWY_MIN(r + 1, rows - 1);
+    V v0 = lanes.Load(d, x + r * width), v1 = lanes.Load(d, x + other * width);
+    VI tap0 = column, tap1 = column;
+    int64_t s = 0;
+    for (; s < rights; ++s) {
+      const VI index = hn::LoadU(di, tables + s * n);
+      to_right(index, v0, tap0);
+      to_right(index, v1, tap1);
+    }
+    for (; s < end; ++s) {
+      const VI index = hn::LoadU(di, tables + s * n);
+      to_left(index, v0, tap0);
+      to_left(index, v1, tap1);
+    }
+    store(r, v0, tap0);
+    store(other, v1, tap1);
+  }
+}
+
 // --- Longer rows
 // ------------------------------------------------------------------------------------------------------
 
@@ -113,7 +171,7 @@ HWY_NOINLINE void SlideRows(L in, L out, const RowPairs<T>& pairs, int64_t kerne
   const hn::RebindToSigned<decltype(d)> di;
   using V = hn::Vec<decltype(d)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const auto shift = [&](int step) HWY_ATTR {
+  const auto shift = [&](int step) PEAKPOOL_INLINED {
     const int64_t have = int64_t{1} << step;
     // The 2N lanes of two vectors from here on, as LookupTwo's index. (g++ builds Iota of a variable through memory.)
     const int64_t first = HWY_MAX(HWY_MIN(have, kernel - have), 0);
@@ -129,7 +187,7 @@ HWY_NOINLINE void SlideRows(L in, L out, const RowPairs<T>& pairs, int64_t kerne
       const V x = in.Load(d, from);
       V w = hn::Max(p0, LookupTwo(d, p0, x, i0));
       p0 = x;
-      const auto step = [&](auto index, V& p) HWY_ATTR {
+      const auto step = [&](auto index, V& p) PEAKPOOL_INLINED {
         const V grown = hn::Max(p, LookupTwo(d, p, w, index));
         p = w;
         w = grown;
@@ -176,9 +234,10 @@ HWY_NOINLINE void SlideRowsOf(L lanes, RowPairs<T> pairs, int64_t kernel, T* spa
     } else {
       SlideRows<L, 5>(raw, out, pairs, have, count);
     }
+    if (have == kernel) return;
     pairs.from = spare;
   }
-  while (have < kernel) {
+  do {  // a window of one tap is a copy
     const int64_t more = HWY_MIN(have, kernel - have);
     const L out = grow_to(have + more);
     for (int64_t r = 0; r < pairs.rows; ++r) {
@@ -189,7 +248,7 @@ HWY_NOINLINE void SlideRowsOf(L lanes, RowPairs<T> pairs, int64_t kernel, T* spa
       }
     }
     pairs.from = spare;
-  }
+  } while (have < kernel);
 }
 
 // Neighbouring lanes of a and b: half as many, those of a first.
@@ -218,7 +277,7 @@ HWY_NOINLINE bool PoolDisjointRow(L in, L out, const T* HWY_RESTRICT from, T* HW
   for (int64_t o = 0; o < outputs; o += n) {
     o = HWY_MIN(o, outputs - n);
     const T* HWY_RESTRICT window = from + (o << kSteps);
-    const auto load = [&](int64_t vector) HWY_ATTR {
+    const auto load = [&](int64_t vector) PEAKPOOL_INLINED {
       const auto v = in.Load(d, window + vector * n);
       Note<L>(d, v, vector % 2 == 0 ? seen0 : seen1);
       return v;
@@ -274,7 +333,7 @@ HWY_NOINLINE bool MaxOfPlanes(L lanes, const T* HWY_RESTRICT x, int64_t pitch, i
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   V seen0 = hn::Set(d, 1), seen1 = seen0;
   for (int64_t p = 0; p < n; p += 4) {
-    const auto plane = [&](int64_t i) HWY_ATTR {
+    const auto plane = [&](int64_t i) PEAKPOOL_INLINED {
       return MaxOfPlane(d, lanes, x + HWY_MIN(p + i, last) * pitch, size, seen0, seen1);
     };
     const V a = MaxOfPairs(d, plane(0), plane(1)), b = MaxOfPairs(d, plane(2), plane(3));
@@ -302,7 +361,7 @@ inline bool IsGlobal(const Geometry& g, int64_t n) {
 }
 
 template <class L, class T = typename L::Element>
-void PoolGlobal(const ForwardCall& call, L lanes, ForwardKernel separable) {
+[[gnu::cold]] void PoolGlobal(const ForwardCall& call, L lanes, ForwardKernel separable) {
   const Geometry& g = *call.geometry;
   const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
   const int64_t size = g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input;
@@ -332,11 +391,11 @@ void PoolGlobal(const ForwardCall& call, L lanes, ForwardKernel separable) {
 // --- Driver
 // -----------------------------------------------------------------------------------------------------------
 
-// Scratch: rows and all else in elements of T, then the offsets of the rows.
-constexpr int64_t kFirstOffsets = 1024;
-constexpr int64_t kFirstBytes = static_cast<int64_t>(kScratchBytes) - kFirstOffsets * 8;
+// Scratch: rows and all else in elements of T, then the offsets and names of the rows.
+constexpr int64_t kFirstOffsets = 512;
+constexpr int64_t kFirstBytes = static_cast<int64_t>(kScratchBytes) - kFirstOffsets * 16;
 
-// Output lines [begin, end) of `planes` neighbouring planes, any widths. Each needs the rows to be at least a vector.
+// Rows of two vectors and more.
 template <class L, class T = typename L::Element>
 struct LongRows {
   static constexpr int64_t kRoom = 40 * 1024 / sizeof(T);
@@ -346,7 +405,7 @@ struct LongRows {
   bool disjoint;                  // see PoolDisjointRow
   bool prepared = false;          // whether padding is in its place
 
-  LongRows(const Geometry& geometry, int64_t n) : g(geometry) {
+  [[gnu::cold]] LongRows(const Geometry& geometry, int64_t n) : g(geometry) {
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
     disjoint = IsDisjoint(w, n);
     lines = HWY_MIN(h.stride == 1 ? TileOf(h.kernel, 64) : 4, h.output);
@@ -362,12 +421,14 @@ struct LongRows {
   int64_t Pitch(int64_t n) const { return (Span() / n + 1 + SlackVectors(g.axis[kWidth].kernel, n)) * n; }
   bool Fits(int64_t n) const {
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-    return w.input >= n && pitch * 2 * lines + n <= kFirstBytes / static_cast<int64_t>(sizeof(T)) &&
+    // Shorter rows spend more on vectors that they only half fill (13 wide, AVX2: 0.75 times as fast as Separable).
+    return w.input >= 2 * n && pitch * 2 * lines + n <= kFirstBytes / static_cast<int64_t>(sizeof(T)) &&
            OffsetCount(h, lines) <= kFirstOffsets;
   }
 
   // True if a NaN was seen. Up to y_end may be written, as long as it is rewritten later.
-  HWY_NOINLINE bool Pool(L lanes, const T* x, T* y, const T* y_end, int64_t begin, int64_t end, void* scratch) {
+  [[gnu::cold]] HWY_NOINLINE bool Pool(L lanes, const T* x, T* y, const T* y_end, int64_t begin, int64_t end,
+                                       void* scratch) {
     const hn::ScalableTag<typename L::Lane> d;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
@@ -401,10 +462,10 @@ struct LongRows {
         const int64_t top = HWY_MAX(next, First(h, oh)), stop = Last(h, oh + step - 1) + 1;
         next = HWY_MAX(next, stop);
         if (h.stride == 1) nan |= AnyNan(lanes, x + top * row + first, 1, 0, HWY_MAX(stop - top, 0), row, last - first);
-        const int64_t tap_step = FillOffsets(h, oh, step, Ring::None(), row, offsets);
-        nan |=
-            Reduce<L>({offsets, tap_step, h.kernel, step, 1, last - first, x + first, 0, rows + first - left, 0, pitch},
-                      lanes, raw);
+        const Steps row_steps = FillOffsets(h, oh, step, Ring::None(), row, offsets);
+        nan |= Reduce<L>(
+            {offsets, row_steps, h.kernel, step, 1, last - first, x + first, 0, rows + first - left, 0, pitch}, lanes,
+            raw);
         SlideOut(lanes, rows, spare, y + oh * y_row + ow, step, y_end);
       }
     }
@@ -412,7 +473,8 @@ struct LongRows {
   }
 
   // The windows of some rows, to y.
-  void SlideOut(L lanes, const T* from, T* spare, T* y, int64_t count, const T* y_end) const {
+  [[gnu::cold]] HWY_NOINLINE void SlideOut(L lanes, const T* from, T* spare, T* y, int64_t count,
+                                           const T* y_end) const {
     const hn::ScalableTag<typename L::Lane> d;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     const Axis& w = g.axis[kWidth];
@@ -421,9 +483,8 @@ struct LongRows {
       const int64_t vectors = (columns + n - 1) / n;
       // Rows whose last vector may spill.
       int64_t whole = count;
-      while (whole > 0 && vectors * n != columns &&
-             (y_end == nullptr || y_end - (y + (whole - 1) * y_row) < vectors * n))
-        --whole;
+      const auto spills = [&](int64_t r) { return y_end == nullptr || y_end - (y + r * y_row) < vectors * n; };
+      while (whole > 0 && vectors * n != columns && spills(whole - 1)) --whole;
       SlideRowsOf(lanes, RowPairs<T>{from, pitch, y, y_row, whole}, w.kernel, spare, vectors);
       if (whole == count) return;
       SlideRowsOf(lanes, RowPairs<T>{from + whole * pitch, pitch, spare, pitch, count - whole}, w.kernel, spare,
@@ -457,13 +518,15 @@ struct LongRows {
 template <class L, class T = typename L::Element>
 struct ShortRows {
   using TI = hwy::MakeSigned<typename L::Lane>;
-  // Scratch: tables, one plane each of x and y, rows.
-  static constexpr int64_t kTablesAt = 0, kInputAt = 4 * 1024, kOutputAt = 12 * 1024, kRowsAt = 20 * 1024;
+  // Scratch: tables, one plane each of x, y and taps, rows.
+  static constexpr int64_t kInputAt = 4 * 1024, kOutputAt = 12 * 1024, kTapsAt = 20 * 1024, kRowsAt = 28 * 1024;
+  static constexpr int64_t kRowBytes = kFirstBytes - kRowsAt;
 
   // Planes of lines [oh, oh + lines) each.
   struct Part {
     const T* x;
     T* y;
+    uint8_t* taps;  // null: values only
     int64_t planes, oh, lines;
   };
 
@@ -493,56 +556,98 @@ struct ShortRows {
     if (w.pad_before >= w.kernel || (w.output - 1) * w.stride >= w.input) return false;
     if (h.input > 1 && g.input.axis[kHeight] != w.input) return false;
     if (h.output > 1 && g.output.axis[kHeight] != w.output) return false;
+    if (!CanNumber<TI>(call)) return false;
+    const bool taps = call.taps.base != nullptr;
+    if (taps && h.output > 1 && call.taps.strides.axis[kHeight] != w.output) return false;
     const int64_t size = sizeof(T), room = kOutputAt - kInputAt;
-    return (LaneSteps<TI>::kMost + 1) * n * size <= kInputAt && (h.input * w.input + n) * size <= room &&
+    if (taps && (h.input * n * 2 * size > kRowBytes || (h.output * w.output + n) * call.taps.bytes > room))
+      return false;
+    return (LaneSteps<TI>::kMost + 2) * n * size <= kInputAt && (h.input * w.input + n) * size <= room &&
            (h.output * w.output + n) * size <= room && OffsetCount(h, h.output) <= kFirstOffsets &&
-           h.output * n * size <= kFirstBytes - kRowsAt;
+           h.output * n * size <= kRowBytes;
   }
 
   // True if a NaN was seen.
-  HWY_NOINLINE bool PoolPart(const Part& part) const {
+  [[gnu::cold]] HWY_NOINLINE bool PoolPart(const Part& part) const {
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
     T* const rows = reinterpret_cast<T*>(scratch + kRowsAt);
     int64_t* const offsets = reinterpret_cast<int64_t*>(scratch + kFirstBytes);
     bool nan = false;
-    if (h.stride == 1) {
+    if (h.stride == 1 || part.taps != nullptr) {
       const int64_t top = First(h, part.oh), stop = Last(h, part.oh + part.lines - 1) + 1;
       nan = AnyNan(lanes, part.x + top * w.input, 1, 0, part.planes, in_plane, HWY_MAX((stop - top) * w.input, n));
     }
-    const int64_t tap_step = FillOffsets(h, part.oh, part.lines, Ring::None(), w.input, offsets);
+    if (part.taps != nullptr) {
+      PoolTaps(part);
+      return nan;
+    }
+    const Steps row_steps = FillOffsets(h, part.oh, part.lines, Ring::None(), w.input, offsets);
     nan |=
-        Reduce<L>({offsets, tap_step, h.kernel, part.lines, part.planes, n, part.x, in_plane, rows, part.lines * n, n},
+        Reduce<L>({offsets, row_steps, h.kernel, part.lines, part.planes, n, part.x, in_plane, rows, part.lines * n, n},
                   lanes, RawLanes(lanes));
     GrowLanes(lanes, steps, rows, part.planes * part.lines, w.stride != 1, part.y, w.output);
     return nan;
   }
 
+  // Along the width first: then the earlier row wins ties.
+  [[gnu::cold]] HWY_NOINLINE void PoolTaps(const Part& part) const {
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    T* const rows = reinterpret_cast<T*>(scratch + kRowsAt);
+    TI* const row_taps = reinterpret_cast<TI*>(scratch + kRowsAt + kRowBytes / 2);
+    int64_t* const offsets = reinterpret_cast<int64_t*>(scratch + kFirstBytes);
+    TI* const names = reinterpret_cast<TI*>(offsets + kFirstOffsets);
+    const Steps row_steps = FillOffsets(h, part.oh, part.lines, Ring::None(), n, offsets);
+    FillNames(h, part.oh, part.lines, w.kernel, names);
+    GrowTaps(lanes, steps, w, part.x, part.planes * h.input, rows, row_taps);
+    // One plane after the other: what whole vectors spill is stored right later.
+    for (int64_t p = 0; p < part.planes; ++p) {
+      ReduceTaps<true>(TapColumns<T, TI>{offsets, names, row_steps, h.kernel, part.lines, 1, n, rows + p * h.input * n,
+                                         row_taps + p * h.input * n, 0, part.y + p * out_plane, 0, w.output,
+                                         part.taps + p * out_plane * call.taps.bytes, 0, w.output, call.taps.bytes,
+                                         static_cast<TI>(row_steps.shift * w.kernel)},
+                       RawLanes(lanes), lanes);
+    }
+  }
+
   // One plane by way of scratch: nothing beyond it is read or written.
-  HWY_NOINLINE bool PoolApart(const Part& part) const {
+  [[gnu::cold]] HWY_NOINLINE bool PoolApart(const Part& part) const {
     T* const x = reinterpret_cast<T*>(scratch + kInputAt);
     T* const y = reinterpret_cast<T*>(scratch + kOutputAt);
     std::memcpy(x, part.x, static_cast<size_t>(in_plane) * sizeof(T));
     std::memset(x + in_plane, 0, static_cast<size_t>(n) * sizeof(T));
-    const bool nan = PoolPart({x, y, 1, part.oh, part.lines});
-    std::memcpy(part.y, y, static_cast<size_t>(part.lines * g.axis[kWidth].output) * sizeof(T));
+    uint8_t* const taps = part.taps == nullptr ? nullptr : reinterpret_cast<uint8_t*>(scratch + kTapsAt);
+    const bool nan = PoolPart({x, y, taps, 1, part.oh, part.lines});
+    const size_t outputs = static_cast<size_t>(part.lines * g.axis[kWidth].output);
+    std::memcpy(part.y, y, outputs * sizeof(T));
+    if (taps != nullptr) std::memcpy(part.taps, taps, outputs * static_cast<size_t>(call.taps.bytes));
     return nan;
   }
 
-  void Run(ForwardKernel separable) {
+  [[gnu::cold]] void Run(ForwardKernel separable) {
     const int64_t height = g.axis[kHeight].output;
-    const int64_t most = (kFirstBytes - kRowsAt) / static_cast<int64_t>(sizeof(T)) / (height * n);
+    const bool indices = call.taps.base != nullptr;
+    const int64_t per_plane = n * (indices ? 2 * g.axis[kHeight].input : height);
+    const int64_t most = kRowBytes / static_cast<int64_t>(sizeof(T)) / per_plane;
+    const Strides& t = call.taps.strides;
     for (int64_t begin = call.begin; begin < call.end;) {
       const int64_t oh = begin % height, plane = begin / height, c = plane % g.channels, image = plane / g.channels;
       Part part = {static_cast<const T*>(call.x) + image * g.input.batch + c * g.input.channel,
                    static_cast<T*>(call.y) + image * g.output.batch + c * g.output.channel + oh * g.axis[kWidth].output,
-                   1, oh, HWY_MIN(height - oh, call.end - begin)};
+                   indices ? static_cast<uint8_t*>(call.taps.base) +
+                                 (image * t.batch + c * t.channel + oh * g.axis[kWidth].output - call.taps.origin) *
+                                     call.taps.bytes
+                           : nullptr,
+                   1,
+                   oh,
+                   HWY_MIN(height - oh, call.end - begin)};
       bool nan;
       // Whole planes whose vectors end in planes that are still to come.
       const int64_t behind = HWY_MAX((n - g.axis[kWidth].input + in_plane - 1) / in_plane,
                                      (n - g.axis[kWidth].output + out_plane - 1) / out_plane);
       int64_t whole = HWY_MIN((call.end - begin) / height, g.channels - c) - behind;
       if (part.lines < height) whole = 0;
-      if (g.input.channel != in_plane || g.output.channel != out_plane) whole = 0;
+      if (g.input.channel != in_plane || g.output.channel != out_plane || (indices && t.channel != out_plane))
+        whole = 0;
       if (whole > 0) {
         part.planes = HWY_MIN(whole, most);
         nan = PoolPart(part);
@@ -562,21 +667,19 @@ struct ShortRows {
   }
 };
 
-}  // namespace wide
-
 template <class L>
-void WideChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
+[[gnu::cold]] void PoolCallFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
   using T = typename L::Element;
   const Geometry& g = *call.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t depth = g.axis[kDepth].output, height = h.output;
-  if (call.taps.base == nullptr && wide::IsGlobal(g, n)) {
-    wide::PoolGlobal(call, lanes, separable);
+  if (call.taps.base == nullptr && IsGlobal(g, n)) {
+    PoolGlobal(call, lanes, separable);
     return;
   }
-  wide::LongRows<L> rows(g, n);
+  LongRows<L> rows(g, n);
   if (call.taps.base == nullptr && rows.Fits(n)) {
     for (int64_t begin = call.begin; begin < call.end;) {
       const int64_t oh = begin % height, od = begin / height % depth, plane = begin / height / depth;
@@ -599,11 +702,23 @@ void WideChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable
     }
     return;
   }
-  if (call.taps.base == nullptr && wide::ShortRows<L>::Takes(call, n)) {
-    wide::ShortRows<L>(call, lanes).Run(separable);
+  if (ShortRows<L>::Takes(call, n)) {
+    ShortRows<L>(call, lanes).Run(separable);
     return;
   }
   separable(call);
+}
+
+}  // namespace wide
+
+template <class L>
+void WideChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
+  if constexpr (kHasWide<L>) {
+    wide::PoolCallFirst(call, lanes, separable);
+  } else {
+    static_cast<void>(lanes);
+    separable(call);
+  }
 }
 
 }  // namespace HWY_NAMESPACE

@@ -3,7 +3,8 @@
 // from there into y, both by wide_columns-inl.h.
 //
 // Accepts every channels-last geometry without empty windows and dilation whose depth kernel is 1. Those with less than
-// a vector of channels or with indices go to Separable.
+// a vector of channels, or more taps than lanes can number, go to Separable. What runs once per block is marked cold:
+// that halves its code.
 #if defined(PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_LAST_INL_H_
@@ -17,6 +18,7 @@
 #include "hwy/highway.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/wide-inl.h"
 #include "src/kernels/wide_columns-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -26,13 +28,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace wide {
 
-constexpr int64_t kRingBytes = 44 * 1024;  // leaves the L1 cache some room for x and y
+constexpr int64_t kRingBytes = 40 * 1024;  // leaves the L1 cache some room for x and y
 constexpr int64_t kBlockVectors = 4;       // of channels
 // Rows looked at for NaN and reduced at a time. More fall out of the L1 cache in between where pixels are a multiple of
 // 2 KiB apart (5x5 over 512x13x13: 4.7 -> 5.9 times the copy).
 constexpr int64_t kRowsPerPass = 2;
-constexpr int64_t kMostOffsets = 1024;  // per axis
-static_assert(kRingBytes + 2 * kMostOffsets * 8 <= kScratchBytes, "");
+constexpr int64_t kMostOffsets = 768;  // per axis
+static_assert(kRingBytes + 4 * kMostOffsets * 8 <= kScratchBytes, "");
 
 // Planes that are one window each and have no gaps between rows are one row with one window.
 inline Geometry OneRowIfGlobal(Geometry g) {
@@ -59,7 +61,8 @@ struct LastBlocks {
     return HWY_MIN(total, (part + unit - 1) / unit * unit);
   }
 
-  LastBlocks(const Geometry& g, int64_t most_lines, int64_t n, int64_t size) {
+  // `size` bytes for each element of the ring.
+  [[gnu::cold]] HWY_NOINLINE LastBlocks(const Geometry& g, int64_t most_lines, int64_t n, int64_t size) {
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
     const int64_t room = kRingBytes / size;
     const bool shared = h.stride == 1 && h.dilation == 1;
@@ -92,43 +95,69 @@ struct LastBlocks {
   }
 };
 
-// Output lines [begin, end) of one plane; x and y are the plane's. True if a NaN was seen.
-template <class L, class T = typename L::Element>
-HWY_NOINLINE bool PoolLast(L lanes, const Geometry& g, const LastBlocks& blocks, const T* x, T* y, int64_t begin,
-                           int64_t end, void* scratch) {
+// One plane: x, y and the taps (null: values only) are the plane's.
+template <class T>
+struct LastPlane {
+  const T* x;
+  T* y;
+  uint8_t* taps;
+  int tap_bytes;
+  const Strides& tap_strides;
+};
+
+// Output lines [begin, end) of a plane. True if a NaN was seen.
+template <class L, bool kIndices, class T = typename L::Element>
+[[gnu::cold]] HWY_NOINLINE bool PoolLast(L lanes, const Geometry& g, const LastBlocks& blocks,
+                                         const LastPlane<T>& plane, int64_t begin, int64_t end, void* scratch) {
+  using TI = hwy::MakeSigned<typename L::Lane>;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   T* const rows = static_cast<T*>(scratch);
+  TI* const row_taps = reinterpret_cast<TI*>(static_cast<char*>(scratch) + kRingBytes / 2);  // as rows
   int64_t* const column_offsets = reinterpret_cast<int64_t*>(static_cast<char*>(scratch) + kRingBytes);
   int64_t* const row_offsets = column_offsets + kMostOffsets;
+  TI* const column_names = reinterpret_cast<TI*>(row_offsets + kMostOffsets);
+  TI* const row_names = column_names + kMostOffsets;
   const int64_t row = g.input.axis[kHeight], pixel = g.input.axis[kWidth];
   const int64_t y_row = g.output.axis[kHeight], y_pixel = g.output.axis[kWidth];
-  int64_t row_step = 0;
+  const int64_t t_row = plane.tap_strides.axis[kHeight], t_pixel = plane.tap_strides.axis[kWidth];
+  const int64_t height_kernel = h.kernel;
+  Steps row_steps = {1, 1, 0};
   const L raw = RawLanes(lanes);
   const int64_t lines = HWY_MIN(blocks.lines, end - begin);
   bool nan = false;
   int64_t noted = 0;  // input columns that have been searched for NaN
   for (int64_t ow = 0; ow < w.output; ow += blocks.columns) {
     ow = HWY_MIN(ow, w.output - blocks.columns);
-    const int64_t column_step = FillOffsets(w, ow, blocks.columns, Ring::None(), pixel, column_offsets);
+    const Steps column_steps = FillOffsets(w, ow, blocks.columns, Ring::None(), pixel, column_offsets);
+    if constexpr (kIndices) FillNames(w, ow, blocks.columns, 1, column_names);
+    const TI column_shift = static_cast<TI>(column_steps.shift);
     const int64_t first_new = HWY_MAX(noted, First(w, ow));
     noted = HWY_MAX(noted, Last(w, ow + blocks.columns - 1) + 1);
     for (int64_t c = 0; c < g.channels; c += blocks.channels) {
       c = HWY_MIN(c, g.channels - blocks.channels);
-      const auto reduce_rows = [&](int64_t first, int64_t count, int64_t step, T* to, int64_t to_row,
-                                   int64_t to_pixel) {
-        const T* from = x + first * row + c;
-        if (column_step == 1) {
+      T* const y = plane.y + ow * y_pixel + c;
+      uint8_t* const taps = kIndices ? plane.taps + (ow * t_pixel + c) * plane.tap_bytes : nullptr;
+      const auto note = [&](const T* from, int64_t count, int64_t step) {
+        if (kIndices || column_steps.tile > 1) {
           nan |= AnyNan(lanes, from + first_new * pixel, count, step, noted - first_new, pixel, blocks.channels);
         }
-        nan |= Reduce<L>({column_offsets, column_step, w.kernel, blocks.columns, count, blocks.channels, from, step, to,
-                          to_row, to_pixel},
-                         lanes, h.kernel == 1 ? lanes : raw);
       };
-      T* const y_block = y + ow * y_pixel + c;
-      if (h.kernel == 1) {
+      if (height_kernel == 1) {
         for (int64_t oh = begin; oh < end; oh += kRowsPerPass) {
-          reduce_rows(h.Begin(oh), HWY_MIN(end - oh, kRowsPerPass), h.stride * row, y_block + oh * y_row, y_row,
-                      y_pixel);
+          const T* from = plane.x + h.Begin(oh) * row + c;
+          const int64_t count = HWY_MIN(end - oh, kRowsPerPass), step = h.stride * row;
+          note(from, count, step);
+          if constexpr (kIndices) {
+            ReduceTaps<false>(
+                TapColumns<T, TI>{column_offsets, column_names, column_steps, w.kernel, blocks.columns, count,
+                                  blocks.channels, from, nullptr, step, y + oh * y_row, y_row, y_pixel,
+                                  taps + oh * t_row * plane.tap_bytes, t_row, t_pixel, plane.tap_bytes, column_shift},
+                lanes, lanes);
+          } else {
+            nan |= Reduce(Columns<T>{column_offsets, column_steps, w.kernel, blocks.columns, count, blocks.channels,
+                                     from, step, y + oh * y_row, y_row, y_pixel},
+                          lanes, lanes);
+          }
         }
         continue;
       }
@@ -138,48 +167,91 @@ HWY_NOINLINE bool PoolLast(L lanes, const Geometry& g, const LastBlocks& blocks,
         const int64_t top = First(h, oh), stop = Last(h, oh + lines - 1) + 1;
         next = HWY_MAX(next, top);
         while (next < stop) {
-          const int64_t slot = next % blocks.ring,
-                        count = HWY_MIN(HWY_MIN(stop - next, blocks.ring - slot), kRowsPerPass);
-          reduce_rows(next, count, row, rows + slot * blocks.row, blocks.row, blocks.channels);
+          const int64_t slot = next % blocks.ring;
+          const int64_t count = HWY_MIN(HWY_MIN(stop - next, blocks.ring - slot), kRowsPerPass);
+          const T* from = plane.x + next * row + c;
+          T* const to = rows + slot * blocks.row;
+          note(from, count, row);
+          if constexpr (kIndices) {
+            ReduceTaps<false>(
+                TapColumns<T, TI>{column_offsets, column_names, column_steps, w.kernel, blocks.columns, count,
+                                  blocks.channels, from, nullptr, row, to, blocks.row, blocks.channels,
+                                  reinterpret_cast<uint8_t*>(row_taps + slot * blocks.row), blocks.row, blocks.channels,
+                                  0, column_shift},
+                lanes, raw);
+          } else {
+            nan |= Reduce(Columns<T>{column_offsets, column_steps, w.kernel, blocks.columns, count, blocks.channels,
+                                     from, row, to, blocks.row, blocks.channels},
+                          lanes, raw);
+          }
           next += count;
         }
         if (c == 0 || lines < end - begin) {
-          row_step = FillOffsets(h, oh, lines, Ring::From(blocks.ring, top), blocks.row, row_offsets);
+          row_steps = FillOffsets(h, oh, lines, Ring::From(blocks.ring, top), blocks.row, row_offsets);
+          if constexpr (kIndices) FillNames(h, oh, lines, w.kernel, row_names);
         }
-        Reduce<L>({row_offsets, row_step, h.kernel, lines, blocks.columns, blocks.channels, rows, blocks.channels,
-                   y_block + oh * y_row, y_pixel, y_row},
-                  raw, lanes);
+        if constexpr (kIndices) {
+          ReduceTaps<true>(TapColumns<T, TI>{row_offsets, row_names, row_steps, height_kernel, lines, blocks.columns,
+                                             blocks.channels, rows, row_taps, blocks.channels, y + oh * y_row, y_pixel,
+                                             y_row, taps + oh * t_row * plane.tap_bytes, t_pixel, t_row,
+                                             plane.tap_bytes, static_cast<TI>(row_steps.shift * w.kernel)},
+                           raw, lanes);
+        } else {
+          Reduce(Columns<T>{row_offsets, row_steps, height_kernel, lines, blocks.columns, blocks.channels, rows,
+                            blocks.channels, y + oh * y_row, y_pixel, y_row},
+                 raw, lanes);
+        }
       }
     }
   }
   return nan;
 }
 
-}  // namespace wide
-
 template <class L>
-void WideChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
+[[gnu::cold]] void PoolCallLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
   using T = typename L::Element;
-  const Geometry g = wide::OneRowIfGlobal(*call.geometry);
+  const Geometry g = OneRowIfGlobal(*call.geometry);
   const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
   const int64_t height = g.axis[kHeight].output, depth = g.axis[kDepth].output;
-  const wide::LastBlocks blocks(g, HWY_MIN(height, call.end - call.begin), n, sizeof(T));
-  if (call.taps.base != nullptr || g.channels < n || !blocks.Fits(g, sizeof(T))) {
+  // Tap numbers double the ring.
+  const bool indices = call.taps.base != nullptr;
+  const int64_t size = static_cast<int64_t>(sizeof(T)) * (indices ? 2 : 1);
+  const LastBlocks blocks(g, HWY_MIN(height, call.end - call.begin), n, size);
+  if (g.channels < n || !blocks.Fits(g, size) || !CanNumber<hwy::MakeSigned<typename L::Lane>>(call)) {
     separable(call);
     return;
   }
+  const Strides& t = call.taps.strides;
   for (int64_t begin = call.begin; begin < call.end;) {
     const int64_t oh = begin % height, od = begin / height % depth, b = begin / height / depth;
     const int64_t lines = HWY_MIN(call.end - begin, height - oh);
-    const T* x = static_cast<const T*>(call.x) + b * g.input.batch + g.axis[kDepth].Begin(od) * g.input.axis[kDepth];
-    T* y = static_cast<T*>(call.y) + b * g.output.batch + od * g.output.axis[kDepth];
-    if (wide::PoolLast(lanes, g, blocks, x, y, oh, oh + lines, call.scratch)) {
+    const LastPlane<T> plane = {
+        static_cast<const T*>(call.x) + b * g.input.batch + g.axis[kDepth].Begin(od) * g.input.axis[kDepth],
+        static_cast<T*>(call.y) + b * g.output.batch + od * g.output.axis[kDepth],
+        indices ? static_cast<uint8_t*>(call.taps.base) +
+                      (b * t.batch + od * t.axis[kDepth] - call.taps.origin) * call.taps.bytes
+                : nullptr,
+        call.taps.bytes, t};
+    const auto pool = indices ? &PoolLast<L, true> : &PoolLast<L, false>;
+    if (pool(lanes, g, blocks, plane, oh, oh + lines, call.scratch)) {
       ForwardCall redo = call;
       redo.begin = begin;
       redo.end = begin + lines;
       separable(redo);
     }
     begin += lines;
+  }
+}
+
+}  // namespace wide
+
+template <class L>
+void WideChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
+  if constexpr (kHasWide<L>) {
+    wide::PoolCallLast(call, lanes, separable);
+  } else {
+    static_cast<void>(lanes);
+    separable(call);
   }
 }
 

@@ -17,6 +17,7 @@
 #include "hwy/highway.h"
 #include "src/geometry.h"
 #include "src/kernels/compat-inl.h"
+#include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -26,11 +27,18 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace wide {
 
+// How windows follow each other: output o has the taps from o * tap_step on, and `tile` outputs are reduced at a time.
+struct Steps {
+  int64_t tap_step;  // 1: windows overlap by all but one tap
+  int64_t tile;      // 1: tap by tap
+  int64_t shift;     // taps are named (FillNames) from their own window's first on (0), or from the first window's (1)
+};
+
 // One axis of a block: `outputs` windows, for each of `runs` runs of `length` elements. All steps are in elements.
 template <class T>
 struct Columns {
-  const int64_t* offset;  // of the taps from `from`: output o has offset[o * tap_step] and the next kernel - 1
-  int64_t tap_step;       // 1: windows overlap by all but one tap
+  const int64_t* offset;  // of the taps from `from`
+  Steps steps;
   int64_t kernel, outputs, runs, length;
   const T* from;
   int64_t from_run;
@@ -51,16 +59,28 @@ struct Ring {
   }
 };
 
+// Outputs per tile: that with the fewest operations. More of them share more, but the last tile overlaps the one
+// before.
+inline int64_t TileOf(int64_t kernel, int64_t outputs) {
+  int64_t best = 1, least = 2 * kernel * outputs;
+  for (int64_t g : {4, 5, 8}) {
+    if (g > HWY_MIN(kernel, outputs)) break;
+    const int64_t cost = (outputs + g - 1) / g * (2 * kernel + 4 * g - 5);
+    if (cost <= least) least = cost, best = g;
+  }
+  return best;
+}
+
 // The offsets of the taps of windows [o, o + outputs). Those in the padding are replaced by the nearest ones of the
-// window, which a maximum does not mind; no window may be empty. Returns tap_step.
-inline int64_t FillOffsets(const Axis& axis, int64_t o, int64_t outputs, const Ring& ring, int64_t pitch,
-                           int64_t* HWY_RESTRICT offset) {
+// window, which a maximum does not mind; no window may be empty.
+[[gnu::cold]] HWY_NOINLINE inline Steps FillOffsets(const Axis& axis, int64_t o, int64_t outputs, const Ring& ring,
+                                                    int64_t pitch, int64_t* HWY_RESTRICT offset) {
   if (axis.stride == 1 && axis.dilation == 1) {
     const int64_t begin = axis.Begin(o), last = axis.input - 1;
     for (int64_t i = 0; i < outputs + axis.kernel - 1; ++i) {
       offset[i] = ring.Slot(HWY_MIN(HWY_MAX(begin + i, 0), last)) * pitch;
     }
-    return 1;
+    return {1, TileOf(axis.kernel, outputs), 1};
   }
   for (int64_t j = 0; j < outputs; ++j) {
     const int64_t first = axis.FirstTap(o + j), last = axis.TapEnd(o + j) - 1;
@@ -69,7 +89,7 @@ inline int64_t FillOffsets(const Axis& axis, int64_t o, int64_t outputs, const R
       *offset++ = ring.Slot(axis.Begin(o + j) + tap * axis.dilation) * pitch;
     }
   }
-  return axis.kernel;
+  return {axis.kernel, 1, 0};
 }
 // The first and last position that window o takes.
 inline int64_t First(const Axis& axis, int64_t o) { return axis.Begin(o) + axis.FirstTap(o) * axis.dilation; }
@@ -143,13 +163,13 @@ HWY_NOINLINE bool AnyNan(L in, const T* x, int64_t rows, int64_t row, int64_t co
 
 // kVectors (1, 2 or 4) vectors of one output, tap by tap.
 template <class L, int kVectors, class D, class V = hn::Vec<D>, class T = typename L::Element>
-HWY_INLINE void ReduceTaps(D d, L in, L out, const int64_t* HWY_RESTRICT offset, int64_t kernel,
-                           const T* HWY_RESTRICT from, T* HWY_RESTRICT to, V& seen0, V& seen1, V& seen2, V& seen3) {
+HWY_INLINE void ReduceEachTap(D d, L in, L out, const int64_t* HWY_RESTRICT offset, int64_t kernel,
+                              const T* HWY_RESTRICT from, T* HWY_RESTRICT to, V& seen0, V& seen1, V& seen2, V& seen3) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   V m0 = in.Load(d, from + offset[0]), m1 = m0, m2 = m0, m3 = m0;
   if constexpr (kVectors > 1) m1 = in.Load(d, from + offset[0] + n);
   if constexpr (kVectors > 2) m2 = in.Load(d, from + offset[0] + 2 * n), m3 = in.Load(d, from + offset[0] + 3 * n);
-  const auto fold = [&](int64_t at, V& m, V& seen) HWY_ATTR {
+  const auto fold = [&](int64_t at, V& m, V& seen) PEAKPOOL_INLINED {
     const V v = in.Load(d, from + at);
     Note<L>(d, v, seen);
     m = hn::Max(m, v);
@@ -178,18 +198,18 @@ HWY_NOINLINE bool ReduceEach(const Columns<T>& c, L in, L out) {
     const int64_t* HWY_RESTRICT offset = c.offset;
     const T* HWY_RESTRICT from = c.from + run * c.from_run;
     T* HWY_RESTRICT to = c.to + run * c.to_run;
-    for (int64_t o = 0; o < c.outputs; ++o, offset += c.tap_step, to += c.to_output) {
+    for (int64_t o = 0; o < c.outputs; ++o, offset += c.steps.tap_step, to += c.to_output) {
       int64_t j = 0;
       for (; j + 4 * n <= length; j += 4 * n) {
-        ReduceTaps<L, 4>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        ReduceEachTap<L, 4>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
       }
       if (j + 2 * n <= length) {
-        ReduceTaps<L, 2>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        ReduceEachTap<L, 2>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
         j += 2 * n;
       }
       for (; j < length; j += n) {
         j = HWY_MIN(j, length - n);
-        ReduceTaps<L, 1>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        ReduceEachTap<L, 1>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
       }
     }
   }
@@ -203,7 +223,7 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
                            const T* HWY_RESTRICT from, int64_t apart, T* HWY_RESTRICT to, int64_t to_apart,
                            int64_t to_output) {
   using V = hn::Vec<D>;
-  const auto load = [&](int64_t i, V& a, V& b) HWY_ATTR {
+  const auto load = [&](int64_t i, V& a, V& b) PEAKPOOL_INLINED {
     a = b = in.Load(d, from + offset[i]);
     if constexpr (kTwo) b = in.Load(d, from + offset[i] + apart);
   };
@@ -218,7 +238,7 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
   load(2, a2, b2);
   load(1, a1, b1);
   load(0, a0, b0);
-  const auto suffix = [&](V& x, V& y, V next_x, V next_y) HWY_ATTR {
+  const auto suffix = [&](V& x, V& y, V next_x, V next_y) PEAKPOOL_INLINED {
     x = hn::Max(x, next_x);
     if constexpr (kTwo) y = hn::Max(y, next_y);
   };
@@ -228,20 +248,20 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
   if constexpr (kG > 4) suffix(a2, b2, a3, b3);
   suffix(a1, b1, a2, b2);
   suffix(a0, b0, a1, b1);
-  const auto extend = [&](int64_t i) HWY_ATTR {
+  const auto extend = [&](int64_t i) PEAKPOOL_INLINED {
     V x, y;
     load(i, x, y);
     a = hn::Max(a, x);
     if constexpr (kTwo) b = hn::Max(b, y);
   };
   for (int64_t i = kG; i < kernel; ++i) extend(i);
-  const auto store = [&](V x, V y) HWY_ATTR {
+  const auto store = [&](V x, V y) PEAKPOOL_INLINED {
     out.Store(d, x, to);
     if constexpr (kTwo) out.Store(d, y, to + to_apart);
     to += to_output;
   };
   offset += kernel - 1;
-  const auto output = [&](int64_t i, V x, V y) HWY_ATTR {
+  const auto output = [&](int64_t i, V x, V y) PEAKPOOL_INLINED {
     store(hn::Max(x, a), kTwo ? hn::Max(y, b) : y);
     extend(i);
   };
@@ -285,27 +305,271 @@ HWY_NOINLINE void ReduceShared(const Columns<T>& c, L in, L out) {
   }
 }
 
-// Outputs per tile: that with the fewest operations. More of them share more, but the last tile overlaps the one
-// before.
-inline int64_t TileOf(int64_t kernel, int64_t outputs) {
-  int64_t best = 1, least = 2 * kernel * outputs;
-  for (int64_t g = 4; g <= HWY_MIN(8, HWY_MIN(kernel, outputs)); ++g) {
-    const int64_t cost = (outputs + g - 1) / g * (2 * kernel + 4 * g - 5);
-    if (cost <= least) least = cost, best = g;
-  }
-  return best;
-}
-
 // True if all windows were looked at tap by tap and a NaN was seen.
 template <class L, class T = typename L::Element>
-bool Reduce(const Columns<T>& c, L in, L out) {
-  switch (c.tap_step != 1 ? 1 : TileOf(c.kernel, c.outputs)) {
+HWY_NOINLINE bool Reduce(const Columns<T>& c, L in, L out) {
+  switch (c.steps.tile) {
     case 4: ReduceShared<L, 4>(c, in, out); return false;
     case 5: ReduceShared<L, 5>(c, in, out); return false;
-    case 6: ReduceShared<L, 6>(c, in, out); return false;
-    case 7: ReduceShared<L, 7>(c, in, out); return false;
     case 8: ReduceShared<L, 8>(c, in, out); return false;
     default: return ReduceEach(c, in, out);
+  }
+}
+
+// --- With tap numbers
+// -------------------------------------------------------------------------------------------------
+
+// As Columns, for values with tap numbers in signed lanes of the same width.
+template <class T, class TI>
+struct TapColumns {
+  const int64_t* offset;
+  const TI* name;  // of the tap at each offset; what `from_taps` has there is added to it
+  Steps steps;
+  int64_t kernel, outputs, runs, length;
+  const T* from;
+  const TI* from_taps;  // null: none
+  int64_t from_run;
+  T* to;
+  int64_t to_run, to_output;
+  uint8_t* to_taps;
+  int64_t to_taps_run, to_taps_output;  // in taps
+  int tap_bytes;                        // 0: lanes
+  TI shift;                             // names count from the first output's window; later ones begin this much later
+};
+
+// Whether lanes of this width can number the taps: all arithmetic is modulo their range.
+template <class TI>
+bool CanNumber(const ForwardCall& call) {
+  return call.taps.base == nullptr || sizeof(TI) >= 4 || call.geometry->Taps() <= (int64_t{1} << (8 * sizeof(TI) % 32));
+}
+
+// The names that belong to FillOffsets' offsets, in steps of `scale`.
+template <class TI>
+[[gnu::cold]] HWY_NOINLINE void FillNames(const Axis& axis, int64_t o, int64_t outputs, int64_t scale,
+                                          TI* HWY_RESTRICT name) {
+  if (axis.stride == 1 && axis.dilation == 1) {
+    const int64_t begin = axis.Begin(o), last = axis.input - 1;
+    for (int64_t i = 0; i < outputs + axis.kernel - 1; ++i) {
+      name[i] = static_cast<TI>((HWY_MIN(HWY_MAX(begin + i, 0), last) - begin) * scale);
+    }
+    return;
+  }
+  for (int64_t j = 0; j < outputs; ++j) {
+    const int64_t first = axis.FirstTap(o + j), last = axis.TapEnd(o + j) - 1;
+    for (int64_t t = 0; t < axis.kernel; ++t) *name++ = static_cast<TI>(HWY_MIN(HWY_MAX(t, first), last) * scale);
+  }
+}
+
+// The maximum of v and a later operand, with its tap: of equals the earlier one stays.
+template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
+HWY_INLINE void FoldLater(D /*d*/, V later, VI later_tap, V& v, VI& tap) {
+  const auto greater = hn::Gt(later, v);
+  v = hn::Max(v, later);
+  tap = hn::IfThenElse(hn::RebindMask(hn::RebindToSigned<D>(), greater), later_tap, tap);
+}
+
+// Tap numbers of 2 or 4 bytes: out of line, few ask for them.
+template <class DI>
+[[gnu::cold]] HWY_NOINLINE void StoreWideTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* to) {
+  using TU = hwy::MakeUnsigned<hn::TFromD<DI>>;
+  const hn::RebindToUnsigned<DI> du;
+  HWY_ALIGN TU lane[hn::MaxLanes(du)];
+  hn::Store(hn::BitCast(du, taps), du, lane);
+  for (size_t i = 0; i < hn::Lanes(di); ++i) {
+    if (bytes == 2) {
+      reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(lane[i]);
+    } else {
+      reinterpret_cast<uint32_t*>(to)[i] = static_cast<uint32_t>(lane[i]);
+    }
+  }
+}
+
+// Stores tap numbers as lanes (bytes 0) or as unsigned integers of 1, 2 or 4 bytes.
+template <class DI>
+HWY_INLINE void StoreTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* HWY_RESTRICT to) {
+  if (bytes == 0) {
+    hn::StoreU(taps, di, reinterpret_cast<hn::TFromD<DI>*>(to));
+  } else if (HWY_LIKELY(bytes == 1)) {
+    StoreBytes(di, taps, to);
+  } else {
+    StoreWideTapLanes(di, taps, bytes, to);
+  }
+}
+
+// Where the results of one tile go, output after output.
+template <class L, class D, class T = typename L::Element>
+struct TapSink {
+  using DI = hn::RebindToSigned<D>;
+  using TI = hn::TFromD<DI>;
+  L out;
+  T* HWY_RESTRICT to;
+  uint8_t* HWY_RESTRICT to_taps;
+  int64_t to_output, to_taps_output;
+  int tap_bytes;
+  TI shift;
+  TI shifted;
+
+  HWY_INLINE TapSink(const TapColumns<T, TI>& c, L lanes, int64_t run, int64_t o, int64_t j)
+      : out(lanes),
+        to(c.to + run * c.to_run + o * c.to_output + j),
+        to_output(c.to_output),
+        tap_bytes(c.tap_bytes),
+        shift(c.shift),
+        shifted(static_cast<TI>(o * c.shift)) {
+    const int64_t bytes = c.tap_bytes == 0 ? static_cast<int64_t>(sizeof(TI)) : c.tap_bytes;
+    to_taps = c.to_taps + (run * c.to_taps_run + o * c.to_taps_output + j) * bytes;
+    to_taps_output = c.to_taps_output * bytes;
+  }
+  HWY_INLINE TapSink Behind(int64_t elements) const {
+    TapSink sink = *this;
+    sink.to += elements;
+    sink.to_taps += elements * (tap_bytes == 0 ? static_cast<int64_t>(sizeof(TI)) : tap_bytes);
+    return sink;
+  }
+  HWY_INLINE void Store(D d, hn::Vec<D> v, hn::Vec<DI> tap) {
+    const DI di;
+    out.Store(d, v, to);
+    StoreTapLanes(di, hn::Sub(tap, hn::Set(di, shifted)), tap_bytes, to_taps);
+    to += to_output;
+    to_taps += to_taps_output;
+    shifted = static_cast<TI>(shifted + shift);
+  }
+};
+
+// A tap's value and number.
+template <class L, bool kFromTaps, class D, class T = typename L::Element>
+struct TapSource {
+  using DI = hn::RebindToSigned<D>;
+  using TI = hn::TFromD<DI>;
+  L in;
+  const T* HWY_RESTRICT from;
+  const TI* HWY_RESTRICT from_taps;
+  const int64_t* HWY_RESTRICT offset;
+  const TI* HWY_RESTRICT name;
+
+  HWY_INLINE TapSource Behind(int64_t elements) const {
+    TapSource source = *this;
+    source.from += elements;
+    if constexpr (kFromTaps) source.from_taps += elements;
+    return source;
+  }
+  HWY_INLINE void Load(D d, int64_t i, hn::Vec<D>& v, hn::Vec<DI>& tap) const {
+    const DI di;
+    v = in.Load(d, from + offset[i]);
+    tap = hn::Set(di, name[i]);
+    if constexpr (kFromTaps) tap = hn::Add(tap, hn::LoadU(di, from_taps + offset[i]));
+  }
+};
+
+// One vector of kG neighbouring outputs.
+template <int kG, class D, class Source, class Sink>
+HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink sink) {
+  using V = hn::Vec<D>;
+  using VI = hn::Vec<hn::RebindToSigned<D>>;
+  V v, v0, v1, v2, v3, v4, v5, x;
+  VI t, t0, t1, t2, t3, t4, t5, y;
+  source.Load(d, kG - 1, v, t);
+  v5 = v4 = v3 = v;
+  t5 = t4 = t3 = t;
+  if constexpr (kG > 6) source.Load(d, 5, v5, t5);
+  if constexpr (kG > 5) source.Load(d, 4, v4, t4);
+  if constexpr (kG > 4) source.Load(d, 3, v3, t3);
+  source.Load(d, 2, v2, t2);
+  source.Load(d, 1, v1, t1);
+  source.Load(d, 0, v0, t0);
+  if constexpr (kG > 6) FoldLater(d, v5, t5, v4, t4);
+  if constexpr (kG > 5) FoldLater(d, v4, t4, v3, t3);
+  if constexpr (kG > 4) FoldLater(d, v3, t3, v2, t2);
+  FoldLater(d, v2, t2, v1, t1);
+  FoldLater(d, v1, t1, v0, t0);
+  for (int64_t i = kG; i < kernel; ++i) {
+    source.Load(d, i, x, y);
+    FoldLater(d, x, y, v, t);
+  }
+  const auto output = [&](int64_t i, V suffix, VI suffix_tap) PEAKPOOL_INLINED {
+    FoldLater(d, v, t, suffix, suffix_tap);
+    sink.Store(d, suffix, suffix_tap);
+    source.Load(d, kernel - 1 + i, x, y);
+    FoldLater(d, x, y, v, t);
+  };
+  output(1, v0, t0);
+  output(2, v1, t1);
+  output(3, v2, t2);
+  if constexpr (kG > 4) output(4, v3, t3);
+  if constexpr (kG > 5) output(5, v4, t4);
+  if constexpr (kG > 6) output(6, v5, t5);
+  sink.Store(d, v, t);
+}
+
+// kVectors (1 or 4) vectors of one output, tap by tap.
+template <int kVectors, class D, class Source, class Sink>
+HWY_INLINE void ReduceTapByTap(D d, const Source& source, int64_t kernel, const Sink& sink) {
+  using V = hn::Vec<D>;
+  using VI = hn::Vec<hn::RebindToSigned<D>>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  V v0, v1, v2, v3;
+  VI t0, t1, t2, t3;
+  source.Load(d, 0, v0, t0);
+  v3 = v2 = v1 = v0;
+  t3 = t2 = t1 = t0;
+  if constexpr (kVectors > 1) {
+    source.Behind(n).Load(d, 0, v1, t1);
+    source.Behind(2 * n).Load(d, 0, v2, t2);
+    source.Behind(3 * n).Load(d, 0, v3, t3);
+  }
+  const auto fold = [&](int64_t i, int64_t behind, V& v, VI& t) PEAKPOOL_INLINED {
+    V x;
+    VI y;
+    source.Behind(behind).Load(d, i, x, y);
+    FoldLater(d, x, y, v, t);
+  };
+  for (int64_t i = 1; i < kernel; ++i) {
+    fold(i, 0, v0, t0);
+    if constexpr (kVectors > 1) fold(i, n, v1, t1), fold(i, 2 * n, v2, t2), fold(i, 3 * n, v3, t3);
+  }
+  sink.Behind(0).Store(d, v0, t0);
+  if constexpr (kVectors > 1) {
+    sink.Behind(n).Store(d, v1, t1), sink.Behind(2 * n).Store(d, v2, t2), sink.Behind(3 * n).Store(d, v3, t3);
+  }
+}
+
+// kG 1: tap by tap.
+template <class L, int kG, bool kFromTaps, class T = typename L::Element, class TI>
+HWY_NOINLINE void ReduceTapColumns(const TapColumns<T, TI>& c, L in, L out) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t kernel = c.kernel, outputs = c.outputs;
+  for (int64_t o = 0; o < outputs; o += kG) {
+    o = HWY_MIN(o, outputs - kG);
+    const int64_t first = o * c.steps.tap_step;
+    for (int64_t run = 0; run < c.runs; ++run) {
+      for (int64_t j = 0; j < c.length; j += n) {
+        j = HWY_MIN(j, c.length - n);
+        const int64_t at = run * c.from_run + j;
+        const TapSource<L, kFromTaps, decltype(d)> source = {in, c.from + at, kFromTaps ? c.from_taps + at : nullptr,
+                                                             c.offset + first, c.name + first};
+        const TapSink<L, decltype(d)> sink(c, out, run, o, j);
+        if constexpr (kG > 1) {
+          ReduceTapTile<kG>(d, source, kernel, sink);
+        } else if (j + 4 * n <= c.length) {
+          ReduceTapByTap<4>(d, source, kernel, sink);
+          j += 3 * n;
+        } else {
+          ReduceTapByTap<1>(d, source, kernel, sink);
+        }
+      }
+    }
+  }
+}
+
+template <bool kFromTaps, class L, class T, class TI>
+HWY_NOINLINE void ReduceTaps(const TapColumns<T, TI>& c, L in, L out) {
+  if (c.steps.tile >= 8 && c.outputs >= 7) {
+    ReduceTapColumns<L, 7, kFromTaps>(c, in, out);
+  } else if (c.steps.tile >= 5) {
+    ReduceTapColumns<L, 5, kFromTaps>(c, in, out);
+  } else {
+    ReduceTapColumns<L, 1, kFromTaps>(c, in, out);
   }
 }
 
