@@ -229,7 +229,7 @@ class SeparableRun : SeparablePlan {
 
   // --- Width ----------------------------------------------------------------------------------------------------
 
-  void Fill(Lane* to, int64_t count, Lane lane) const {
+  HWY_NOINLINE void Fill(Lane* to, int64_t count, Lane lane) const {
     const D d;
     const V all = hn::Set(d, lane);
     for (int64_t j = 0; j < count; j += N()) hn::StoreU(all, d, to + j);
@@ -301,7 +301,8 @@ class SeparableRun : SeparablePlan {
   }
 
   // Adaptive windows have no stride: the windows at both ends of each output's to two phases.
-  HWY_NOINLINE void SplitAdaptive(const Lane* HWY_RESTRICT from, Lane* HWY_RESTRICT to, int64_t rows) const {
+  [[gnu::cold]] HWY_NOINLINE void SplitAdaptive(const Lane* HWY_RESTRICT from, Lane* HWY_RESTRICT to,
+                                                int64_t rows) const {
     const D d;
     const WidthPlan& p = width_plan_;
     const int64_t pitch = PhasePitch(), channels = p.channels;
@@ -849,83 +850,47 @@ class SeparableRun : SeparablePlan {
   // Images of few elements become the innermost axis: a group of them is transposed, pooled as the channels of one
   // image, and transposed back. False if the call is something else.
   [[gnu::cold]] HWY_NOINLINE bool Transposed() const {
-    const int64_t n = N();
-    const Axis *const w = &width_, *const h = &height_, *const z = &depth_;
-    const int64_t in = inner_ * w->input * h->input * z->input, out = inner_ * w->output * h->output * z->output;
-    const int64_t images = (call_.end - call_.begin) / LinesPerPlane();
-    if (images < n || may_be_empty_ || inner_ * w->input > TransposedLine()) return false;
-    if (call_.begin % LinesPerPlane() != 0 || call_.end % LinesPerPlane() != 0) return false;
-    const auto dense = [this](const Strides& s, int64_t columns, int64_t rows, int64_t planes) {
-      return (columns == 1 || s.axis[kWidth] == inner_) && (rows == 1 || s.axis[kHeight] == inner_ * columns) &&
-             (planes == 1 || s.axis[kDepth] == inner_ * columns * rows);
-    };
-    if (!dense(geometry_.input, w->input, h->input, z->input)) return false;
-    if (!dense(geometry_.output, w->output, h->output, z->output)) return false;
-    if (kTaps && !dense(call_.taps.strides, w->output, h->output, z->output)) return false;
-    int in_rounds = 0, out_rounds = 0;
-    while ((int64_t{1} << in_rounds) < in) ++in_rounds;
-    while ((int64_t{1} << out_rounds) < out) ++out_rounds;
-    const int64_t in_pitch = int64_t{1} << in_rounds, out_pitch = int64_t{1} << out_rounds;
-    const int64_t each = in_pitch + arrays_ * out_pitch, vectors = capacity_ / n;
-    if (each > vectors / 2 || std::max(in_pitch, out_pitch) > vectors / 3) return false;
-    const int64_t group = std::max<int64_t>(1, std::min(vectors / 3 / each, CeilDivide(images, n))) * n;
-
+    Transposition t;
+    if (!PlanTransposition(&t)) return false;
     Lane* const x = static_cast<Lane*>(call_.scratch);
-    Lane* const y = x + group * in_pitch;
-    Lane* const taps = y + group * out_pitch;
-    Lane* const rest = taps + (kTaps ? group * out_pitch : 0);
-
-    SeparableProblem problem = problem_;
-    problem.scratch_bytes = (capacity_ - (rest - x)) * static_cast<int64_t>(sizeof(Lane));
-    Geometry& g = problem.geometry;
-    g.channels_last = true;
-    g.batch = 1;
-    g.channels = inner_ * group;
-    const auto strides = [&g](int64_t columns, int64_t rows) {
-      const int64_t row = columns * g.channels;
-      return Strides{0, 1, {rows * row, row, g.channels}};
-    };
-    g.input = strides(w->input, h->input);
-    g.output = strides(w->output, h->output);
-    problem.call.x = x;
-    problem.call.y = y;
-    problem.call.taps = {kTaps ? taps : nullptr, sizeof(Lane), g.output, 0};
-    problem.call.begin = 0;
-    problem.call.end = LinesPerPlane();
-    problem.call.scratch = rest;
+    Lane* const y = x + t.group * t.in_pitch;
+    Lane* const taps = y + t.group * t.out_pitch;
+    Lane* const rest = taps + (kTaps ? t.group * t.out_pitch : 0);
+    const SeparableProblem problem = TransposedProblem(t, x, y, kTaps ? taps : nullptr, rest);
     Codec<Lane> keys = ElementCodec<Lane, Lane>::Make();
     keys.lowest = codec_.lowest;
 
     const auto run = [](int64_t step, int64_t pitch, int64_t size) { return step == size && pitch == size; };
-    for (int64_t plane = call_.begin / LinesPerPlane(), end = plane + images; plane < end;) {
-      const int64_t count = std::min({group, end - plane, images_of_planes_ - plane % images_of_planes_});
+    for (int64_t plane = call_.begin / LinesPerPlane(), end = plane + t.images; plane < end;) {
+      const int64_t count = std::min({t.group, end - plane, images_of_planes_ - plane % images_of_planes_});
       const auto start = [&](const Strides& s) { return Image(plane) * s.batch + Channel(plane) * s.channel; };
       const Strides& s = geometry_.input;
       const int64_t step = PlaneStep(s);
-      Lane* const loaded = in_rounds % 2 == 0 ? x : rest;
+      Lane* const loaded = t.in_rounds % 2 == 0 ? x : rest;
       const char* const from = static_cast<const char*>(call_.x) + start(s) * codec_.bytes;
-      if (run(step, in_pitch, in)) {
-        codec_.load(from, 0, 1, count * in, count * in, 0, loaded, 0);
+      if (run(step, t.in_pitch, t.in)) {
+        codec_.load(from, 0, 1, count * t.in, count * t.in, 0, loaded, 0);
       } else {
-        codec_.load(from, step, count, in, step == in ? count * in : in, step == in ? in : 0, loaded, in_pitch);
+        codec_.load(from, step, count, t.in, step == t.in ? count * t.in : t.in, step == t.in ? t.in : 0, loaded,
+                    t.in_pitch);
       }
-      for (int r = 0; r < in_rounds; ++r) {
-        const bool even = (in_rounds - r) % 2 == 0;
-        Deinterleave(even ? x : rest, group * in_pitch, even ? rest : x);
+      for (int r = 0; r < t.in_rounds; ++r) {
+        const bool even = (t.in_rounds - r) % 2 == 0;
+        Deinterleave(even ? x : rest, t.group * t.in_pitch, even ? rest : x);
       }
       SeparableRun(problem, keys).Run();
       const auto store = [&](Lane* result, const Strides& o, StoreFunction function, int64_t bytes, char* to) {
-        for (int r = 0; r < out_rounds; ++r) {
-          Interleave(r % 2 == 0 ? result : rest, group * out_pitch, r % 2 == 0 ? rest : result);
+        for (int r = 0; r < t.out_rounds; ++r) {
+          Interleave(r % 2 == 0 ? result : rest, t.group * t.out_pitch, r % 2 == 0 ? rest : result);
         }
-        if (out_rounds % 2 != 0) result = rest;
+        if (t.out_rounds % 2 != 0) result = rest;
         to += start(o) * bytes;
         const int64_t distance = PlaneStep(o);
-        if (run(distance, out_pitch, out)) {
-          function(result, 0, 1, count * out, to, 0, count * out, 0);
+        if (run(distance, t.out_pitch, t.out)) {
+          function(result, 0, 1, count * t.out, to, 0, count * t.out, 0);
         } else {
-          const bool flat = distance == out;
-          function(result, out_pitch, count, out, to, distance, flat ? count * out : out, flat ? out : 0);
+          const bool flat = distance == t.out;
+          function(result, t.out_pitch, count, t.out, to, distance, flat ? count * t.out : t.out, flat ? t.out : 0);
         }
       };
       store(y, geometry_.output, codec_.store, codec_.bytes, static_cast<char*>(call_.y));
@@ -937,12 +902,6 @@ class SeparableRun : SeparablePlan {
       plane += count;
     }
     return true;
-  }
-  // Elements of a line up to which the above is faster than planes side by side. Strides are split without vectors
-  // there, which costs most where lines have few outputs and nothing else is done to them.
-  int64_t TransposedLine() const {
-    const bool strided = width_.stride > (inner_ > 1 ? 1 : 4) || width_.output == 1 || width_.adaptive;
-    return strided && inner_ <= 4 && height_.input == 1 && depth_.input == 1 ? 4 * N() : N() / 2;
   }
 
   // Even elements to the first half, odd ones to the second: one of log2(columns) rounds that transpose.

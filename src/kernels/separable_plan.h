@@ -449,6 +449,67 @@ class SeparablePlan {
     return dense_rows_ && (depth_.input == 1 || s.axis[kDepth] == size) && PlaneStep(s) == depth_.input * size;
   }
 
+  // How small images are transposed, see the engine: `group` at a time, padded to powers of two.
+  struct Transposition {
+    int64_t images, in, out;  // elements per image
+    int in_rounds = 0, out_rounds = 0;
+    int64_t in_pitch, out_pitch, group;
+  };
+  // False if that is not for this call.
+  [[gnu::cold]] bool PlanTransposition(Transposition* t) const {
+    const Axis &w = width_, &h = height_, &z = depth_;
+    t->in = inner_ * w.input * h.input * z.input;
+    t->out = inner_ * w.output * h.output * z.output;
+    t->images = (call_.end - call_.begin) / LinesPerPlane();
+    if (t->images < n_ || may_be_empty_ || inner_ * w.input > TransposedLine()) return false;
+    if (call_.begin % LinesPerPlane() != 0 || call_.end % LinesPerPlane() != 0) return false;
+    const auto dense = [this](const Strides& s, int64_t columns, int64_t rows, int64_t planes) {
+      return (columns == 1 || s.axis[kWidth] == inner_) && (rows == 1 || s.axis[kHeight] == inner_ * columns) &&
+             (planes == 1 || s.axis[kDepth] == inner_ * columns * rows);
+    };
+    if (!dense(geometry_.input, w.input, h.input, z.input)) return false;
+    if (!dense(geometry_.output, w.output, h.output, z.output)) return false;
+    if (arrays_ > 1 && !dense(call_.taps.strides, w.output, h.output, z.output)) return false;
+    while ((int64_t{1} << t->in_rounds) < t->in) ++t->in_rounds;
+    while ((int64_t{1} << t->out_rounds) < t->out) ++t->out_rounds;
+    t->in_pitch = int64_t{1} << t->in_rounds;
+    t->out_pitch = int64_t{1} << t->out_rounds;
+    const int64_t each = t->in_pitch + arrays_ * t->out_pitch, vectors = capacity_ / n_;
+    if (each > vectors / 2 || std::max(t->in_pitch, t->out_pitch) > vectors / 3) return false;
+    t->group = std::max<int64_t>(1, std::min(vectors / 3 / each, CeilDivide(t->images, n_))) * n_;
+    return true;
+  }
+  // Elements of a line up to which transposing images is faster than laying planes side by side. Strides are split
+  // without vectors there, which costs most where lines have few outputs and nothing else is done to them.
+  int64_t TransposedLine() const {
+    const bool strided = width_.stride > (inner_ > 1 ? 1 : 4) || width_.output == 1 || width_.adaptive;
+    return strided && inner_ <= 4 && height_.input == 1 && depth_.input == 1 ? 4 * n_ : n_ / 2;
+  }
+  // A group of them as the channels of one image, whose keys are in scratch from x to `rest`.
+  [[gnu::cold]] SeparableProblem TransposedProblem(const Transposition& t, void* x, void* y, void* taps,
+                                                   void* rest) const {
+    SeparableProblem problem = problem_;
+    const int64_t lane_bytes = problem_.scratch_bytes / capacity_;
+    problem.scratch_bytes -= t.group * (t.in_pitch + arrays_ * t.out_pitch) * lane_bytes;
+    Geometry& g = problem.geometry;
+    g.channels_last = true;
+    g.batch = 1;
+    g.channels = inner_ * t.group;
+    const auto strides = [&g](int64_t columns, int64_t rows) {
+      const int64_t row = columns * g.channels;
+      return Strides{0, 1, {rows * row, row, g.channels}};
+    };
+    g.input = strides(width_.input, height_.input);
+    g.output = strides(width_.output, height_.output);
+    problem.call.x = x;
+    problem.call.y = y;
+    problem.call.taps = {taps, static_cast<int>(lane_bytes), g.output, 0};
+    problem.call.begin = 0;
+    problem.call.end = LinesPerPlane();
+    problem.call.scratch = rest;
+    return problem;
+  }
+
   const SeparableProblem& problem_;
   const ForwardCall& call_;
   const Geometry& geometry_;
