@@ -464,15 +464,15 @@ class TapBytes {
       shift_[a] = shift;
       shift += g_.axis[a].kernel > 1 ? static_cast<int>(g_.axis[a].kernel) : 0;
     }
-    for (int64_t tap = 0; tap < 16; ++tap) {
-      int64_t rest = tap;
-      int bits = 0;
-      for (int a = 2; a >= 0; --a) {
-        const int64_t kernel = g_.axis[a].kernel;
-        if (kernel > 1) bits |= 1 << (shift_[a] + rest % kernel);
-        rest /= kernel;
+    std::memset(bits_, 0x80, sizeof(bits_));
+    uint8_t* bits = bits_;
+    const auto place = [&](int a, int64_t tap) { return g_.axis[a].kernel > 1 ? 1 << (shift_[a] + tap) : 0; };
+    for (int64_t d = 0; d < g_.axis[kDepth].kernel; ++d) {
+      for (int64_t h = 0; h < g_.axis[kHeight].kernel; ++h) {
+        for (int64_t w = 0; w < g_.axis[kWidth].kernel; ++w) {
+          *bits++ = static_cast<uint8_t>(place(kDepth, d) | place(kHeight, h) | place(kWidth, w));
+        }
       }
-      bits_[tap] = static_cast<uint8_t>(rest == 0 ? bits : 0x80);
     }
     all_ = g_.Taps() == 16 ? 0xFF : 0x7F;
   }
