@@ -182,6 +182,9 @@ HWY_INLINE V LookupLanes(D d, V v, VI index) {
   return v;
 }
 
+// Whether LookupTwo is one operation.
+constexpr bool kHasLookupOfTwo = HWY_TARGET <= HWY_AVX3;
+
 // Lane i is the lane index[i] of the 2N lanes of a and b. Lanes for which kHasLookup is false take 128-bit tags.
 template <class D, class VI, class V = hn::Vec<D>>
 HWY_INLINE V LookupTwo(D d, V a, V b, VI index) {

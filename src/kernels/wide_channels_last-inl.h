@@ -28,12 +28,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace wide {
 
-constexpr int64_t kRingBytes = 40 * 1024;  // leaves the L1 cache some room for x and y
+constexpr int64_t kRingBytes = 44 * 1024;  // leaves the L1 cache some room for x and y
 constexpr int64_t kBlockVectors = 4;       // of channels
 // Rows looked at for NaN and reduced at a time. More fall out of the L1 cache in between where pixels are a multiple of
 // 2 KiB apart (5x5 over 512x13x13: 4.7 -> 5.9 times the copy).
 constexpr int64_t kRowsPerPass = 2;
-constexpr int64_t kMostOffsets = 768;  // per axis
+constexpr int64_t kMostOffsets = 640;  // per axis
 static_assert(kRingBytes + 4 * kMostOffsets * 8 <= kScratchBytes, "");
 
 // Planes that are one window each and have no gaps between rows are one row with one window.

@@ -63,7 +63,7 @@ struct Ring {
 // before.
 inline int64_t TileOf(int64_t kernel, int64_t outputs) {
   int64_t best = 1, least = 2 * kernel * outputs;
-  for (int64_t g : {4, 5, 8}) {
+  for (int64_t g : {4, 5, 7, 8}) {
     if (g > HWY_MIN(kernel, outputs)) break;
     const int64_t cost = (outputs + g - 1) / g * (2 * kernel + 4 * g - 5);
     if (cost <= least) least = cost, best = g;
@@ -311,6 +311,7 @@ HWY_NOINLINE bool Reduce(const Columns<T>& c, L in, L out) {
   switch (c.steps.tile) {
     case 4: ReduceShared<L, 4>(c, in, out); return false;
     case 5: ReduceShared<L, 5>(c, in, out); return false;
+    case 7: ReduceShared<L, 7>(c, in, out); return false;
     case 8: ReduceShared<L, 8>(c, in, out); return false;
     default: return ReduceEach(c, in, out);
   }
@@ -564,7 +565,7 @@ HWY_NOINLINE void ReduceTapColumns(const TapColumns<T, TI>& c, L in, L out) {
 
 template <bool kFromTaps, class L, class T, class TI>
 HWY_NOINLINE void ReduceTaps(const TapColumns<T, TI>& c, L in, L out) {
-  if (c.steps.tile >= 8 && c.outputs >= 7) {
+  if (c.steps.tile >= 7) {
     ReduceTapColumns<L, 7, kFromTaps>(c, in, out);
   } else if (c.steps.tile >= 5) {
     ReduceTapColumns<L, 5, kFromTaps>(c, in, out);
