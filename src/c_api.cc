@@ -52,7 +52,7 @@ peakpool_status CheckTensors(const Tensor* tensors, int count, const bool* is_ou
     const Tensor& t = tensors[i];
     if (t.extent == 0) continue;
     if (peakpool_status s = CheckPointer(t.data, t.name)) return s;
-    if (t.begin() % static_cast<uintptr_t>(t.element_bytes) != 0) {
+    if ((t.begin() & static_cast<uintptr_t>(t.element_bytes - 1)) != 0) {
       return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %p: must be aligned to its %" PRId64 "-byte elements", t.name,
                   t.data, t.element_bytes);
     }

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <limits>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
@@ -151,6 +152,15 @@ HWY_INLINE void Note(D d, M& ordered, Vs... vectors) {
 template <class L, class D, class M>
 HWY_INLINE bool SawNan(D d, M ordered) {
   return L::kTracksNan && !hn::AllTrue(d, ordered);
+}
+
+// 4 KB ahead of what stride 2 loads: 3x3 on 112x112 in L3 takes 0.8 times as long. At stride 1 the hardware keeps up,
+// and parts of cache lines would be asked for twice (5 to 10 %).
+template <class D>
+constexpr bool kWholeCacheLine = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 64;
+template <class T>
+HWY_INLINE void PrefetchAhead(const T* p) {
+  hwy::Prefetch(reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + 4096));
 }
 
 // Loads are pinned to registers: g++ repeats them as operands of both the maximum and the check for NaN.
@@ -556,6 +566,9 @@ struct Window {
     template <class M>
     HWY_INLINE void Load(D d, int64_t c, V& a, V& b, M& ordered) const {
       const int64_t at = HWY_MIN(HWY_MAX(c, 0), most);
+      // The rows that the lines before these have not loaded.
+      constexpr bool kPrefetch = kSquare && kS == 2 && kWholeCacheLine<D>;
+      for (int j = kLoaded - kLines * kS; kPrefetch && j < kLoaded; ++j) PrefetchAhead(row[j] + at);
       Combine(
           d, [=](const T* p) HWY_ATTR { return LoadLanes(lanes, d, p + at); }, a, b, ordered);
       if (HWY_UNLIKELY(c != at)) {
@@ -743,6 +756,8 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
           }
         } else {
           V lo = LoadLanes(lanes, d, row + at0), hi = LoadLanes(lanes, d, row + at1);
+          PrefetchAhead(row + at0);
+          PrefetchAhead(row + at1);
           if (HWY_UNLIKELY(!inside)) {
             lo = shift(lo, row, c0 - at0);
             hi = shift(hi, row, c1 - at1);
