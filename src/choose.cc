@@ -57,7 +57,16 @@ const char* GatherRefusal(const Shape& shape) {
   if (shape.has_empty_window) return "some windows are empty";
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
-  if (g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1) return "the window has a depth";
+  const Axis& d = g.axis[kDepth];
+  if (d.kernel != 1 || d.stride != 1) {
+    // Channels-last, dx is summed slice after slice of the windows' depth.
+    if (!g.channels_last || d.kernel > 3 || d.dilation != 1 || shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8) {
+      return "the window has a depth";
+    }
+    if (ElementBytes(shape.problem.type) == 2 && d.kernel > d.stride) {
+      return "16-bit sums would be rounded between slices of the depth";
+    }
+  }
   if (w.dilation != 1 || h.dilation != 1) return "dilation is not 1";
   if (IsAdaptive(g)) return kAdaptive;
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";

@@ -293,7 +293,7 @@ TEST_P(WindowKernel, SmallWindowsWithDilation) {
     for (int64_t channels : {lanes, lanes + 3, 3 * lanes}) {
       for (int64_t kernel : {2, 3}) {
         for (int64_t dilation = 1; dilation <= 9; ++dilation) {
-          for (int64_t size = 3; size < 12; ++size) {
+          for (int64_t size = 3; size < 12; size += 2) {
             if (HasFailure()) return;
             peakpool_problem p =
                 Problem(PEAKPOOL_CHANNELS_LAST, 1, channels, 14 - size, size, PEAKPOOL_INDEX_WINDOW_U8);
@@ -301,11 +301,11 @@ TEST_P(WindowKernel, SmallWindowsWithDilation) {
               p.kernel[a] = kernel;
               p.dilation[a] = a == 0 ? (dilation + 2) / 3 : (dilation - 1) % 3 + 1;
               const int64_t before = p.dilation[a] * (kernel - 1) / 2;
-              p.padding[a] = {before, (size + a) % 2 == 0 ? before : 0};
+              p.padding[a] = {before, (size / 2 + a) % 2 == 0 ? before : 0};
             }
             Resolve(&p);
             if (p.output[0] < 1 || p.output[1] < 1 || HasEmptyWindow(p)) continue;
-            if (size % 4 == 0) AddGaps(&p);
+            if (size % 4 == 1) AddGaps(&p);
             CheckForward("window_channels_last", kernels.window_channels_last, p);
           }
         }
@@ -333,7 +333,7 @@ TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
         const bool row = !last && a == 2;
         p.kernel[a] = row ? draw(2, 3) : draw(1, 3);
         p.stride[a] = row ? draw(1, 2) : draw(1, 4);
-        p.dilation[a] = last ? draw(1, 3) : 1;
+        p.dilation[a] = last && i % 4 != 1 ? draw(1, 3) : 1;
         const int64_t reach = (p.kernel[a] - 1) * p.dilation[a] + 1;
         p.padding[a] = {draw(0, reach - 1), draw(0, reach - 1)};
         p.input[a] = draw(1, row && draw(0, 1) ? 2 * most : 7);
@@ -345,6 +345,11 @@ TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
       if (draw(0, 2) == 0) AddGaps(&p);
       if (last && kernels.window_channels_last != nullptr) {
         CheckForward("window_channels_last", kernels.window_channels_last, p);
+      }
+      const bool dilated = p.dilation[0] != 1 || p.dilation[1] != 1 || p.dilation[2] != 1;
+      const bool rounds_twice = ElementBytes(p.type) == 2 && p.kernel[0] > p.stride[0];
+      if (last && kernels.gather_channels_last != nullptr && !dilated && !rounds_twice) {
+        CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
       }
       if (!last && kernels.window_channels_first != nullptr) {
         CheckForward("window_channels_first", kernels.window_channels_first, p);

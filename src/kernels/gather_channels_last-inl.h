@@ -2,9 +2,10 @@
 // Backward of small windows over channels-last tensors as a gather: each pixel of dx sums the dy of the windows that
 // name it. No zeroing pass and no scatter, and the order of summation is the serial one: ascending output position.
 //
-// Accepts channels-last geometries with u8 taps, depth kernel 1, dilation 1, and kernels of at most 3 on height and
-// width; strides and padding are free. Fused are (kernel, stride) equal on height and width out of (2,2), (3,2), (3,1),
-// (2,1): 2x2 blocks of pixels that share their windows. Elsewhere each pixel gathers by itself.
+// Accepts channels-last geometries with u8 taps, dilation 1 and kernels of at most 3; strides and padding are free, but
+// 16-bit sums are rounded once, so there no two windows may overlap along the depth. Fused are (kernel, stride) equal
+// on height and width out of (2,2), (3,2), (3,1), (2,1): 2x2 blocks of pixels that share their windows. Elsewhere each
+// pixel gathers by itself.
 #if defined(PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
@@ -36,6 +37,7 @@ struct GatherPlane {
   T* dx;
   const Strides& tap_strides;
   bool accumulate;
+  int tap_base;  // the number of the first tap of the windows' depth slice that this plane is
 };
 
 // The windows that cover position i of an axis, ascending: [first, first + count), and i's tap number in the first.
@@ -75,6 +77,7 @@ HWY_INLINE void SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const
   const int64_t dy_pitch_h = g.output.axis[kHeight], dy_pitch_w = g.output.axis[kWidth];
   const int64_t tap_pitch_h = plane.tap_strides.axis[kHeight], tap_pitch_w = plane.tap_strides.axis[kWidth];
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int first_tap = plane.tap_base + h.tap * kernel + w.tap;
   const T* HWY_RESTRICT dy = plane.dy + h.first * dy_pitch_h + w.first * dy_pitch_w;
   const uint8_t* HWY_RESTRICT taps = plane.taps + h.first * tap_pitch_h + w.first * tap_pitch_w;
   for (int64_t c = 0; c < channels; c += lanes) {
@@ -83,7 +86,7 @@ HWY_INLINE void SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const
     if (plane.accumulate) sum = L::Load(d, dx + at);
     const T* dy_row = dy + at;
     const uint8_t* tap_row = taps + at;
-    int row_tap = h.tap * kernel + w.tap;
+    int row_tap = first_tap;
     for (int r = 0; r < h.count; ++r, dy_row += dy_pitch_h, tap_row += tap_pitch_h, row_tap -= stride_h * kernel) {
       const T* p = dy_row;
       const uint8_t* t = tap_row;
@@ -200,7 +203,7 @@ class ShuffledSum {
           hi = L::Load(d, dy + n);
           tap_hi = Widen(di, hn::LoadU(d8, taps + n));
         }
-        const auto row_name = hn::Set(di, static_cast<TI>((h.tap - r * stride) * kernel));
+        const auto row_name = hn::Set(di, static_cast<TI>(plane.tap_base + (h.tap - r * stride) * kernel));
         for (int64_t q = 0; q < neighbours; ++q) {
           const auto from = hn::Load(di, table + 2 * q * n);
           const auto name = hn::Add(hn::Load(di, table + (2 * q + 1) * n), row_name);
@@ -299,7 +302,7 @@ HWY_NOINLINE void MoveLine(const GatherPlane<T>& plane, const Cover& h, T* HWY_R
     const uint8_t* HWY_RESTRICT taps =
         plane.taps + h.first * plane.tap_strides.axis[kHeight] + ow * plane.tap_strides.axis[kWidth];
     T* HWY_RESTRICT dx = line + left * pitch;
-    const int first = h.tap * static_cast<int>(width.kernel);
+    const int first = plane.tap_base + h.tap * static_cast<int>(width.kernel);
     for (int64_t c = 0; c < channels; c += n) {
       c = HWY_MIN(c, channels - n);
       const auto gradient = LoadOne(d, dy + c);
@@ -438,34 +441,39 @@ void GatherChannelsLast(const BackwardCall& call) {
     const int64_t h = line % height.input, id = line / height.input % depth.input,
                   n = line / height.input / depth.input;
     const channels_last::Cover d(depth, id);
+    channels_last::Cover cover(height, h);
+    if (d.count == 0) cover.count = 0;
     const Strides& strides = call.taps.strides;
-    const channels_last::GatherPlane<T> plane = {
-        g,
-        static_cast<const T*>(call.dy) + n * g.output.batch + d.first * g.output.axis[kDepth],
-        static_cast<const uint8_t*>(call.taps.base) + n * strides.batch + d.first * strides.axis[kDepth] -
-            call.taps.origin,
-        static_cast<T*>(call.dx) + n * g.input.batch + id * g.input.axis[kDepth],
-        strides,
-        call.accumulate};
-    if (moves) {
-      channels_last::Cover cover(height, h);
-      if (d.count == 0) cover.count = 0;
-      if constexpr (sizeof(T) == 2) channels_last::MoveLine<T>(plane, cover, plane.dx + h * g.input.axis[kHeight]);
-      ++line;
-    } else if (pair != nullptr && d.count != 0) {
-      // With stride 2 a block begins where a window begins.
-      const bool top = height.stride == 1 || (h + height.pad_before) % 2 == 0;
-      const int64_t first = top ? h : h - 1;
-      const bool bottom = !top || (h + 1 < height.input && line + 1 < call.end);
-      pair(plane, first, top, bottom, none, reinterpret_cast<T*>(none + spare));
-      line += top && bottom ? 2 : 1;
-    } else {
-      channels_last::Cover cover(height, h);
-      if (d.count == 0) cover.count = 0;
+    int64_t done = 1;
+    // One slice of the windows' depth after the other, ascending. Blocks know the first slice's tap numbers only: with
+    // those of others, 3x3 windows without a depth took 10 to 25 % longer.
+    for (int slice = 0; slice < HWY_MAX(d.count, 1); ++slice) {
+      const channels_last::GatherPlane<T> plane = {
+          g,
+          static_cast<const T*>(call.dy) + n * g.output.batch + (d.first + slice) * g.output.axis[kDepth],
+          static_cast<const uint8_t*>(call.taps.base) + n * strides.batch + (d.first + slice) * strides.axis[kDepth] -
+              call.taps.origin,
+          static_cast<T*>(call.dx) + n * g.input.batch + id * g.input.axis[kDepth],
+          strides,
+          call.accumulate || slice != 0,
+          static_cast<int>((d.tap - slice * depth.stride) * height.kernel * width.kernel)};
       T* const dx = plane.dx + h * g.input.axis[kHeight];
-      shuffled.IsWorth() ? shuffled.Line(plane, cover, dx) : channels_last::SumPixels<L>(plane, cover, dx);
-      ++line;
+      if (moves) {
+        if constexpr (sizeof(T) == 2) channels_last::MoveLine<T>(plane, cover, dx);
+      } else if (pair != nullptr && d.count == 1 && plane.tap_base == 0) {
+        // With stride 2 a block begins where a window begins.
+        const bool top = height.stride == 1 || (h + height.pad_before) % 2 == 0;
+        const int64_t first = top ? h : h - 1;
+        const bool bottom = !top || (h + 1 < height.input && line + 1 < call.end);
+        pair(plane, first, top, bottom, none, reinterpret_cast<T*>(none + spare));
+        done = top && bottom ? 2 : 1;
+      } else if (shuffled.IsWorth() && !plane.accumulate) {
+        shuffled.Line(plane, cover, dx);
+      } else {
+        channels_last::SumPixels<L>(plane, cover, dx);
+      }
     }
+    line += done;
   }
 }
 
