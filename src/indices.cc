@@ -36,6 +36,11 @@ bool IsDensePlane(const Geometry& g, const Strides& s) {
          (g.channels == 1 || s.channel == w->output * h->output * d->output);
 }
 
+// Whether each image follows the one before as its planes do each other.
+bool AreDenseImages(const Geometry& g, const Strides& s, int64_t plane) {
+  return g.batch == 1 || s.batch == g.channels * plane;
+}
+
 void StoreIndex(int bytes, int64_t value, void* to, int64_t i) {
   switch (bytes) {
     case 1: static_cast<uint8_t*>(to)[i] = static_cast<uint8_t>(value); break;
@@ -144,7 +149,10 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
     if (along_channels_) inner_ = 1;
   } else if (columns.size() == width.output && outputs <= kLongestRun && IsDensePlane(g, from) && IsDensePlane(g, to)) {
     through_planes_ = true;
-    table_planes_ = std::min(kLongestRun / outputs, g.channels);
+    through_images_ = AreDenseImages(g, from, outputs) && AreDenseImages(g, to, outputs) &&
+                      AreDenseImages(g, from_.strides, from_.strides.channel) &&
+                      AreDenseImages(g, to_.strides, to_.strides.channel);
+    table_planes_ = std::min(kLongestRun / outputs, through_images_ ? g.Planes() : g.channels);
   }
   interior_begin_ = interior_end_ = 0;
   if (width.stride == 0) {
@@ -372,7 +380,9 @@ bool IndexMap::TranslateSlowly(const OutputPosition& first, int64_t count, int64
     for (int a = 2; a >= 0; --a) {
       if (++output.o[a] < g.axis[a].output || g.channels_last) break;
       output.o[a] = 0;
-      if (a == 0) ++output.c;
+      if (a > 0 || ++output.c < g.channels) continue;
+      output.c = 0;
+      ++output.n;
     }
   }
   return valid;

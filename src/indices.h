@@ -65,7 +65,7 @@ Strides DenseLines(const Geometry& geometry, int64_t columns, int64_t channels);
 
 // Translates runs of indices, neighbours in memory, to another numbering. Tables on the stack hold what differs between
 // the outputs of a run: it goes along a line's columns, along the channels of one channels-last column, or, where
-// planes are small and follow each other without gaps, through whole planes.
+// planes are small and follow each other without gaps, through whole planes, also from one image into the next.
 class IndexMap {
  public:
   static constexpr int64_t kLongestRun = 512;
@@ -88,7 +88,7 @@ class IndexMap {
       for (int64_t line = lines.begin; line < lines.end;) {
         const OutputPosition first = g.OutputAt(line);
         // To the table's last plane, or the image's.
-        const int64_t planes = std::min(table_planes_, g.channels - first.c);
+        const int64_t planes = through_images_ ? table_planes_ : std::min(table_planes_, g.channels - first.c);
         const int64_t end = std::min(lines.end, line - line % plane_lines + planes * plane_lines);
         visit(first, (end - line) * width);
         line = end;
@@ -161,7 +161,7 @@ class IndexMap {
   const Range columns_, channels_;
   const int64_t index_bytes_;
   bool in_lanes_;  // 32 bits suffice
-  bool through_planes_ = false, along_channels_ = false;
+  bool through_planes_ = false, through_images_ = false, along_channels_ = false;
   int64_t inner_ = 1;  // channels that alternate within a run
   int64_t table_planes_ = 1, table_begin_ = INT64_MIN, table_end_ = INT64_MIN;
   int64_t interior_begin_, interior_end_;  // columns whose windows are clear of the padding

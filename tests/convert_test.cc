@@ -29,6 +29,13 @@ const char* const kGeometries[] = {
     "nhwc 2x2x4x5 k2 s1 xs=200x1x40x5 ys=90x1x20x3",
     "ncdhw 2x2x3x4x5 k2x3x2 s1x2x1 p1x1x0",
     "ndhwc 1x3x3x4x5 k2x3x2 s1x2x3 p1:0x1:2x0:1",
+    "nchw 90x2x4x2 k2 s1 p1",  // hundreds of small planes
+    "nchw 90x1x3x3 k2 s1 p3 allow-empty",
+    "ncw 7x90x3 k2 s1 xs=270x3x1 ys=200x2x1",
+    "nchw 1x2x30x27 k3 s1 p1",  // planes of many short lines
+    "nhwc 2x2x70x7 k3x2 s1 p1 d2x1",
+    "ncdhw 1x2x9x11x8 k3x2x2 s1 p1x1x0",
+    "ndhwc 1x3x6x13x9 k2x3x2 s1 p1x1x0",
     "nchw 0x3x5x6 k3",
     "nhwc 2x0x5x6 k3",
 };
