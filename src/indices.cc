@@ -29,6 +29,14 @@ int64_t StepOf(const Numbering& numbering, const Axis& axis, int a) {
   return numbering.strides.axis[a] * (numbering.of_taps || axis.kernel == 1 ? 1 : axis.dilation);
 }
 
+// Outputs of an axis whose windows are clear of the padding, and alike.
+Range Interior(const Axis& axis) {
+  if (axis.stride == 0) return {0, axis.output};
+  if (axis.adaptive) return {0, 0};
+  const int64_t room = axis.input - 1 - (axis.kernel - 1) * axis.dilation + axis.pad_before;
+  return {(axis.pad_before + axis.stride - 1) / axis.stride, room < 0 ? 0 : room / axis.stride + 1};
+}
+
 bool IsDensePlane(const Geometry& g, const Strides& s) {
   const Axis *d = &g.axis[kDepth], *h = d + 1, *w = h + 1;
   return (h->output == 1 || s.axis[kHeight] == w->output) &&
@@ -154,13 +162,12 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
                       AreDenseImages(g, to_.strides, to_.strides.channel);
     table_planes_ = std::min(kLongestRun / outputs, through_images_ ? g.Planes() : g.channels);
   }
-  interior_begin_ = interior_end_ = 0;
-  if (width.stride == 0) {
-    interior_end_ = width.output;
-  } else if (!width.adaptive) {
-    interior_begin_ = (width.pad_before + width.stride - 1) / width.stride;
-    const int64_t room = width.input - 1 - (width.kernel - 1) * width.dilation + width.pad_before;
-    interior_end_ = room < 0 ? 0 : room / width.stride + 1;
+  interior_columns_ = Interior(width);
+  interior_lines_ = Interior(g.axis[kHeight]);
+  line_ = width.output * inner_;
+  if (!through_planes_ && !along_channels_ && columns.size() == width.output && from.axis[kHeight] == line_ &&
+      to.axis[kHeight] == line_ && 2 * line_ <= kLongestRun) {
+    run_lines_ = std::min(kLongestRun / line_, g.axis[kHeight].output);
   }
 
   // The digits, slowest first.
@@ -218,7 +225,8 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
     call_.digit[k] = {static_cast<uint32_t>(step[k]), static_cast<uint32_t>(to_step[k]),
                       1.0f / static_cast<float>(step[k]), false, nullptr};
     const bool by_column = axis_of_digit_[k] == kWidth && !along_channels_;
-    call_.digit[k].varies = !is_merged_ && (through_planes_ || by_column);
+    const bool by_line = axis_of_digit_[k] == kHeight && run_lines_ > 1;
+    call_.digit[k].varies = !is_merged_ && (through_planes_ || by_column || by_line);
   }
 }
 
@@ -243,6 +251,38 @@ void IndexMap::FillColumns(int64_t begin) {
       digit_most_[kWidth][i] = term.most;
     }
   }
+}
+
+void IndexMap::FillLines(Range lines) {
+  if (table_begin_ != 0) {
+    FillColumns(0);
+    for (int64_t i = line_; i < line_ * run_lines_; ++i) digit_most_[kWidth][i] = digit_most_[kWidth][i - line_];
+    first_line_ = {0, 0, 0};
+  }
+  // The first line becomes another, of which the others are copies.
+  const Term before = first_line_;
+  first_line_ = TermOf(kHeight, lines.begin);
+  uint32_t *from = from_base_, *to = to_base_;
+  int32_t* most = digit_most_[kHeight];
+  for (int64_t i = 0; i < line_; ++i) {
+    from[i] += static_cast<uint32_t>(first_line_.from - before.from);
+    to[i] += static_cast<uint32_t>(first_line_.to - before.to);
+    most[i] = first_line_.most;
+  }
+  for (int64_t h = lines.begin + 1; h < lines.end; ++h) {
+    const Term term = TermOf(kHeight, h);
+    const uint32_t from_step = static_cast<uint32_t>(term.from - first_line_.from),
+                   to_step = static_cast<uint32_t>(term.to - first_line_.to);
+    from += line_;
+    to += line_;
+    most += line_;
+    for (int64_t i = 0; i < line_; ++i) {
+      from[i] = from_base_[i] + from_step;
+      to[i] = to_base_[i] + to_step;
+      most[i] = term.most;
+    }
+  }
+  table_lines_ = lines;
 }
 
 void IndexMap::FillChannels() {
@@ -318,7 +358,7 @@ bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int6
     const Axis* axis = reader_.windows().axis;
     at = (first.o[kDepth] * axis[kHeight].output + first.o[kHeight]) * axis[kWidth].output + first.o[kWidth];
   } else {
-    for (int a = 0; a < 2; ++a) {
+    for (int a = 0; a < (run_lines_ > 1 ? 1 : 2); ++a) {
       if (row_[a] != first.o[a]) {
         row_[a] = first.o[a];
         row_terms_[a] = TermOf(a, first.o[a]);
@@ -334,13 +374,28 @@ bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int6
       from_base += term.from;
       to_base += term.to;
       most_[kWidth] = term.most;
+    } else if (run_lines_ > 1) {
+      const int64_t h = first.o[kHeight];
+      at = w * inner_;
+      const Range lines = {h, h + (at + count + line_ - 1) / line_};
+      if (lines.begin >= table_lines_.begin && lines.end <= table_lines_.end) {
+        at += (h - table_lines_.begin) * line_;
+      } else if (lines.size() <= table_lines_.size() && std::min(h, table_lines_.begin) >= interior_lines_.begin &&
+                 std::max(lines.end, table_lines_.end) <= interior_lines_.end) {
+        // All windows are alike: the table serves any of these lines.
+        const int64_t moved = (h - table_lines_.begin) * reader_.windows().axis[kHeight].stride;
+        if (!from_.of_taps) from_base += moved * f.axis[kHeight];
+        if (!to_.of_taps) to_base += moved * t.axis[kHeight];
+      } else {
+        FillLines(lines);
+      }
     } else {
       const int64_t end = w + count / inner_;
       if (w >= table_begin_ && end <= table_end_) {
         at = (w - table_begin_) * inner_;
-      } else if (end - w <= table_end_ - table_begin_ && std::min(w, table_begin_) >= interior_begin_ &&
-                 std::max(end, table_end_) <= interior_end_) {
-        // All windows are alike: the table serves any of these columns.
+      } else if (end - w <= table_end_ - table_begin_ && std::min(w, table_begin_) >= interior_columns_.begin &&
+                 std::max(end, table_end_) <= interior_columns_.end) {
+        // As above.
         const int64_t moved = (w - table_begin_) * reader_.windows().axis[kWidth].stride;
         if (!from_.of_taps) from_base += moved * f.axis[kWidth];
         if (!to_.of_taps) to_base += moved * t.axis[kWidth];
@@ -378,9 +433,9 @@ bool IndexMap::TranslateSlowly(const OutputPosition& first, int64_t count, int64
       output.c = channels_.begin;
     }
     for (int a = 2; a >= 0; --a) {
-      if (++output.o[a] < g.axis[a].output || g.channels_last) break;
+      if (++output.o[a] < g.axis[a].output) break;
       output.o[a] = 0;
-      if (a > 0 || ++output.c < g.channels) continue;
+      if (a > 0 || g.channels_last || ++output.c < g.channels) continue;
       output.c = 0;
       ++output.n;
     }

@@ -65,7 +65,8 @@ Strides DenseLines(const Geometry& geometry, int64_t columns, int64_t channels);
 
 // Translates runs of indices, neighbours in memory, to another numbering. Tables on the stack hold what differs between
 // the outputs of a run: it goes along a line's columns, along the channels of one channels-last column, or, where
-// planes are small and follow each other without gaps, through whole planes, also from one image into the next.
+// lines follow each other without gaps, through several: those of one slice, or whole planes that are small, also from
+// one image into the next.
 class IndexMap {
  public:
   static constexpr int64_t kLongestRun = 512;
@@ -92,6 +93,15 @@ class IndexMap {
         const int64_t end = std::min(lines.end, line - line % plane_lines + planes * plane_lines);
         visit(first, (end - line) * width);
         line = end;
+      }
+      return;
+    }
+    if (run_lines_ > 1) {
+      for (int64_t line = lines.begin, count; line < lines.end; line += count) {
+        OutputPosition first = g.OutputAt(line);
+        if (g.channels_last) first.c = channels_.begin;
+        count = std::min({run_lines_, g.axis[kHeight].output - first.o[kHeight], lines.end - line});
+        visit(first, count * line_);
       }
       return;
     }
@@ -146,6 +156,7 @@ class IndexMap {
   };
   Term TermOf(int axis, int64_t o) const;
   void FillColumns(int64_t begin);
+  void FillLines(Range lines);
   void FillPlanes();
   void FillChannels();
   int64_t PlanesOf(const OutputPosition& first, int64_t count) const;
@@ -164,8 +175,11 @@ class IndexMap {
   bool through_planes_ = false, through_images_ = false, along_channels_ = false;
   int64_t inner_ = 1;  // channels that alternate within a run
   int64_t table_planes_ = 1, table_begin_ = INT64_MIN, table_end_ = INT64_MIN;
-  int64_t interior_begin_, interior_end_;  // columns whose windows are clear of the padding
-  int64_t row_[2] = {-1, -1};              // the outputs of which row_terms_ are
+  int64_t line_, run_lines_ = 1;  // outputs of a line; lines of a slice that a run goes through at most
+  Range table_lines_ = {0, 0};    // then those in the table
+  Term first_line_;               // what the first of them contributes
+  Range interior_columns_, interior_lines_;
+  int64_t row_[2] = {-1, -1};  // the outputs of which row_terms_ are
   Term row_terms_[2];
   int axis_of_digit_[3];
   bool is_merged_ = false;  // digits count the positions of whole planes, some of them several axes at once
