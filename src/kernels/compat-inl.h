@@ -26,8 +26,8 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Whether window kernels for other types than f32 are worth their size: not on machines of 2012.
-constexpr bool kHasAllWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_SSE4;
+// Whether kernels for particular windows are worth their size: on machines of 2012 the general engine has to do.
+constexpr bool kHasWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_SSE4;
 
 // Whether Highway converts between f16 and f32 exactly and with one rounding to nearest even: it truncates where there
 // is no instruction.

@@ -48,7 +48,7 @@ Kernels MakeKernels() {
     };
     k.wide_channels_last = [](const ForwardCall& call) { WideChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>); };
   }
-  if constexpr (std::is_same<T, float>::value || (kHasAllWindowKernels && kIsFloatElement<T>)) {
+  if constexpr (kHasWindowKernels && kIsFloatElement<T>) {
     k.gather_channels_first = &GatherChannelsFirst<T>;
     k.gather_channels_last = &GatherChannelsLast<T>;
   }

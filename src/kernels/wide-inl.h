@@ -19,8 +19,8 @@ namespace HWY_NAMESPACE {
 
 // Whether there are kernels for lanes of this kind; wide.cc then has them, and else something trivial.
 template <class L>
-constexpr bool kHasWide = std::is_same<L, NativeLanes<float>>::value ||
-                          (kHasAllWindowKernels && sizeof(typename L::Lane) < 4);
+constexpr bool kHasWide = kHasWindowKernels &&
+                          (std::is_same<L, NativeLanes<float>>::value || sizeof(typename L::Lane) < 4);
 
 // `separable` takes what these do not: planes with a NaN, where lanes track it, and what is stated there.
 template <class L>

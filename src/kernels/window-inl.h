@@ -18,9 +18,8 @@ namespace HWY_NAMESPACE {
 
 // Whether there are window kernels for lanes of this kind; window.cc then has them, and else something trivial.
 template <class L>
-constexpr bool kHasWindowChannelsLast = std::is_same<L, NativeLanes<float>>::value ||
-                                        (kHasAllWindowKernels && sizeof(typename L::Lane) < 4) ||
-                                        (kHasAllWindowKernels && std::is_same<L, NativeLanes<double>>::value);
+constexpr bool kHasWindowChannelsLast = kHasWindowKernels && (std::is_floating_point<typename L::Lane>::value ||
+                                                              sizeof(typename L::Lane) < 4);
 template <class L>
 constexpr bool kHasWindowChannelsFirst = kHasWindowChannelsLast<L>;
 
