@@ -124,9 +124,8 @@ TEST(Convert, BeyondThirtyTwoBits) {
     ASSERT_TRUE(plan) << plan.error();
     const peakpool_problem& p = plan.problem();
     const int rank = p.rank;
-    int64_t taps = 1, outputs = 1, plane = 1;
+    int64_t outputs = 1, plane = 1;
     for (int a = 0; a < rank; ++a) {
-      taps *= p.kernel[a];
       outputs *= p.output[a];
       plane *= p.input[a];
     }
