@@ -479,6 +479,7 @@ TapExpander::TapExpander(const Geometry& g, const IndexKernels* kernels, bool ha
       tap_bytes_(tap_bytes),
       dense_(DenseLines(g, columns.size(), channels.size())),
       corner_(columns.begin * dense_.axis[kWidth] + (g.channels_last ? channels.begin : 0)),
+      is_window_format_(IsWindowFormat(index_format) && !has_empty_window),
       index_(index),
       map_({&g,
             tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
@@ -487,7 +488,28 @@ TapExpander::TapExpander(const Geometry& g, const IndexKernels* kernels, bool ha
             has_empty_window, nullptr, false},
            kernels, NumberingOf(g, index_format), dense_, g.output, columns, channels) {}
 
+namespace {
+
+template <class Number>
+void Widen(const uint8_t* __restrict taps, int64_t count, Number* __restrict to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = taps[i];
+}
+
+}  // namespace
+
 void TapExpander::Expand(const void* taps, Range lines) {
+  // The same numbers, and no empty windows: to translate them takes 3 times as long as to pool (12 x 118, 2 s1, u16).
+  if (tap_bytes_ == 1 && is_window_format_) {
+    const uint8_t* const bytes = static_cast<const uint8_t*>(taps);
+    const int64_t origin = lines.begin * dense_.axis[kHeight] + corner_;
+    map_.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
+      const uint8_t* const from = bytes + (OffsetOf(first, dense_) - origin);
+      const int64_t to = OffsetOf(first, geometry_.output);
+      index_bytes_ == 2 ? Widen(from, count, static_cast<uint16_t*>(index_) + to)
+                        : Widen(from, count, static_cast<uint32_t*>(index_) + to);
+    });
+    return;
+  }
   map_.Rebase(static_cast<const char*>(taps) - (lines.begin * dense_.axis[kHeight] + corner_) * tap_bytes_);
   map_.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
     map_.TranslateTo(first, count, index_bytes_,

@@ -204,6 +204,7 @@ class TapExpander {
   const int index_bytes_, tap_bytes_;
   const Strides dense_;
   const int64_t corner_;  // elements before the first column and channel
+  const bool is_window_format_;
   void* const index_;
   IndexMap map_;
 };

@@ -681,8 +681,15 @@ template <class L>
     PoolGlobal(call, lanes, separable);
     return;
   }
+  // To prepare a small plane takes most of its time: many are faster side by side in vectors.
+  const int64_t planes = (call.end - call.begin) / (height * depth);
   LongRows<L> rows(g, n);
   if (call.taps.base == nullptr && rows.Fits(n)) {
+    // 1-D, 5 s1, f32: 2 to 10 times up to 64 wide, alike at 180; 9 x 16: 2.4 times.
+    if (h.input * w.input <= 12 * n && planes >= n) {
+      separable(call);
+      return;
+    }
     for (int64_t begin = call.begin; begin < call.end;) {
       const int64_t oh = begin % height, od = begin / height % depth, plane = begin / height / depth;
       const int64_t lines = HWY_MIN(call.end - begin, height - oh);
@@ -704,7 +711,10 @@ template <class L>
     }
     return;
   }
-  if (ShortRows<L>::Takes(call, n)) {
+  // 1-D, f32: 1.1 to 3 times as fast, 2 to 4 times with indices; 20 wide, f16, alike.
+  const bool side_by_side =
+      h.input == 1 && planes >= 4 * n && (call.taps.base != nullptr || sizeof(T) >= 4 || 2 * w.input < n);
+  if (!side_by_side && ShortRows<L>::Takes(call, n)) {
     ShortRows<L>(call, lanes).Run(separable);
     return;
   }
