@@ -95,14 +95,15 @@ HWY_INLINE V32 AddDigit(const TranslateCall::Digit& digit, VI32 q, V32 value) {
   return hn::Add(value, hn::BitCast(D32(), hn::Mul(q, hn::Set(DI32(), static_cast<int32_t>(digit.to_step)))));
 }
 
-// Windows of two axes without dilation, none of them empty, in planes of ordinary size: a digit to divide for and one
-// that is what is left.
-HWY_INLINE bool IsPlain(const TranslateCall& call) {
-  return call.digits == 2 && call.digit[1].step == 1 && !call.beyond && !call.has_empty;
+// Windows of two or three axes without dilation, none of them empty, in planes of ordinary size: digits to divide for
+// and one that is what is left. Returns the digits, 0 for any other windows.
+HWY_INLINE int PlainDigits(const TranslateCall& call) {
+  const bool plain = call.digits >= 2 && call.digit[call.digits - 1].step == 1 && !call.beyond && !call.has_empty;
+  return plain ? call.digits : 0;
 }
 
 // One vector of outputs from `at` on; returns the lanes of invalid indices.
-template <size_t kBytes, bool kPlain>
+template <size_t kBytes, int kPlain>
 HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8_t* HWY_RESTRICT from, int64_t at,
                                           uint32_t* HWY_RESTRICT to) {
   const D32 d;
@@ -113,11 +114,18 @@ HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8
   V32 value = hn::Add(hn::LoadU(d, call.to_base + at), hn::Set(d, call.to_add));
   // Whatever is too great becomes the limit, which is no tap: its first digit is too great.
   VI32 rest = Signed(hn::Min(hn::Sub(index, base), hn::Set(d, call.limit)));
-  if constexpr (kPlain) {
+  if constexpr (kPlain > 0) {
     const VI32 q = Divide(call.digit[0], false, rest);
-    const auto beside = hn::Or(hn::Gt(q, MostOf(call.digit[0], at)), hn::Gt(rest, MostOf(call.digit[1], at)));
+    auto beside = hn::Gt(q, MostOf(call.digit[0], at));
+    value = AddDigit(call.digit[0], q, value);
+    if constexpr (kPlain == 3) {
+      const VI32 middle = Divide(call.digit[1], false, rest);
+      beside = hn::Or(beside, hn::Gt(middle, MostOf(call.digit[1], at)));
+      value = AddDigit(call.digit[1], middle, value);
+    }
+    beside = hn::Or(beside, hn::Gt(rest, MostOf(call.digit[kPlain - 1], at)));
     invalid = kBytes == 8 ? hn::Or(invalid, beside) : beside;
-    value = AddDigit(call.digit[1], rest, AddDigit(call.digit[0], q, value));
+    value = AddDigit(call.digit[kPlain - 1], rest, value);
     hn::StoreU(hn::IfThenElse(hn::RebindMask(d, invalid), hn::Set(d, kAllOnes), value), d, to);
     return invalid;
   }
@@ -143,7 +151,7 @@ HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8
   return invalid;
 }
 
-template <size_t kBytes, bool kPlain>
+template <size_t kBytes, int kPlain>
 bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count, uint32_t* HWY_RESTRICT to) {
   const TranslateCall call = caller;  // which stores to `to` cannot change
   const D32 d;
@@ -170,7 +178,7 @@ bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count
   return hn::AllFalse(di, hn::And(invalid, hn::FirstN(di, static_cast<size_t>(count))));
 }
 
-template <bool kPlain>
+template <int kPlain>
 bool TranslateAny(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
   switch (call.from_bytes) {
     case 1: return TranslateBytes<1, kPlain>(call, from, count, to);
@@ -181,7 +189,11 @@ bool TranslateAny(const TranslateCall& call, const void* from, int64_t count, ui
 }
 
 inline bool Translate(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
-  return IsPlain(call) ? TranslateAny<true>(call, from, count, to) : TranslateAny<false>(call, from, count, to);
+  switch (PlainDigits(call)) {
+    case 2: return TranslateAny<2>(call, from, count, to);
+    case 3: return TranslateAny<3>(call, from, count, to);
+    default: return TranslateAny<0>(call, from, count, to);
+  }
 }
 
 // Calls store(at) for each vector of `count` elements; what a vector does not fill is left to `rest(at)`, one by one.
