@@ -200,11 +200,12 @@ class SeparableRun : SeparablePlan {
     Buffer from, to;
     int64_t to_pitch;  // from output to output
     int64_t vectors, taps;
-    bool fresh;             // or combined with what is there
-    const int32_t* offset;  // of the rows, in steps of `step` per tap
-    int64_t step;
-    int64_t share, apart;  // outputs, and taps between the beginnings of their windows
-    Lane origin, origin_step;
+    bool fresh;  // or combined with what is there
+    // What ReduceAxis fills in.
+    const int32_t* offset = nullptr;  // of the rows, in steps of `step` per tap
+    int64_t step = 0;
+    int64_t share = 0, apart = 0;  // outputs, and taps between the beginnings of their windows
+    Lane origin = 0, origin_step = 0;
   };
 
   // Lanes per vector: a constant where vectors have a fixed size, and never a load that a vector store might alias.
