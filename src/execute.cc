@@ -206,9 +206,7 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
     return RunGatherDecoding(plan, lines, {middle, channels.end}, dy, index, dx) && valid;
   }
   alignas(64) unsigned char scratch[kScratchBytes];
-  // Kernels that sum two lines at once also load the taps of the line before or after, and drop what comes of them.
-  alignas(64) uint8_t block[3 * kDecodedBytes];
-  uint8_t* const taps = block + kDecodedBytes;
+  alignas(64) uint8_t taps[kDecodedBytes];
   const View view(g, {0, g.axis[kWidth].output}, channels);
   const int64_t bytes = ElementBytes(plan.problem.type);
   const Strides dense = DenseLines(g, g.axis[kWidth].output, channels.size());

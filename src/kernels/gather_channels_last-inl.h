@@ -346,8 +346,9 @@ HWY_INLINE void AddWindow(D d, const T* const* dy, const uint8_t* const* taps, i
 }
 
 // Input lines h and h + 1, those of them that `top` and `bottom` ask for, in blocks of 2x2 pixels with channels
-// innermost. What a block lacks at the tensor's edges is made up: a missing window has taps that match nothing (`none`,
-// for all channels), a missing pixel is summed into `spare`.
+// innermost. What a block lacks is made up: a window beyond the tensor's edges, or that touches no line asked for (its
+// taps may not be there), has taps that match nothing (`none`, for all channels), a missing pixel is summed into
+// `spare`.
 template <class L, int kKernel, int kStride, class T = typename L::Element>
 HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, bool bottom, const uint8_t* none,
                               T* spare) {
@@ -359,6 +360,12 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d)), channels = g.channels;
   const bool accumulate = plane.accumulate;
   const int64_t row = (h + height.pad_before) / kStride - (kSide - 1) + (kStride == 1);
+  const int64_t first_line = h + !top, last_line = h + bottom;
+  bool row_exists[kSide];
+  for (int r = 0; r < kSide; ++r) {
+    const int64_t begin = height.Begin(row + r);
+    row_exists[r] = row + r >= 0 && row + r < height.output && begin <= last_line && begin + kKernel > first_line;
+  }
   for (int64_t i = kStride == 2 ? -(width.pad_before % 2) : 0; i < width.input; i += 2) {
     const int64_t column = (i + width.pad_before) / kStride - (kSide - 1) + (kStride == 1);
     const T* dy[kSide * kSide];
@@ -366,7 +373,7 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
     for (int r = 0; r < kSide; ++r) {
       for (int q = 0; q < kSide; ++q) {
         const int64_t oh = row + r, ow = column + q;
-        const bool exists = oh >= 0 && oh < height.output && ow >= 0 && ow < width.output;
+        const bool exists = row_exists[r] && ow >= 0 && ow < width.output;
         dy[r * kSide + q] = plane.dy + (exists ? oh * g.output.axis[kHeight] + ow * g.output.axis[kWidth] : 0);
         taps[r * kSide + q] =
             exists ? plane.taps + oh * plane.tap_strides.axis[kHeight] + ow * plane.tap_strides.axis[kWidth] : none;
