@@ -39,8 +39,8 @@ struct Tensor {
 };
 
 // Of x's or dx's shape, and of that of y, dy or the indices.
-Tensor Input(const char* name, const void* data, const peakpool::Shape& shape, int64_t element_bytes) {
-  return {name, data, shape.input_extent, element_bytes, &shape.geometry, true};
+Tensor Input(const char* name, const void* data, const peakpool::Shape& shape) {
+  return {name, data, shape.input_extent, shape.element_bytes, &shape.geometry, true};
 }
 Tensor Output(const char* name, const void* data, const peakpool::Shape& shape, int64_t element_bytes) {
   return {name, data, shape.output_extent, element_bytes, &shape.geometry, false};
@@ -189,9 +189,8 @@ peakpool_status peakpool_forward(const peakpool_plan* plan, const void* x, void*
   if (index != nullptr && format == PEAKPOOL_INDEX_NONE) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "index = %p: the plan has no index format", index);
   }
-  const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
-  const Tensor tensors[] = {Input("x", x, plan->shape, bytes), Output("y", y, plan->shape, bytes),
-                            Output("index", index, plan->shape, peakpool::IndexBytes(format))};
+  const Tensor tensors[] = {Input("x", x, plan->shape), Output("y", y, plan->shape, plan->shape.element_bytes),
+                            Output("index", index, plan->shape, plan->shape.index_bytes)};
   static constexpr bool kIsOutput[] = {false, true, true};
   if (peakpool_status s = CheckTensors(tensors, index == nullptr ? 2 : 3, kIsOutput)) return s;
   peakpool::Forward(*plan, x, y, index, *executor);
@@ -210,10 +209,8 @@ peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, con
   if (format == PEAKPOOL_INDEX_NONE) {
     return Fail(PEAKPOOL_UNSUPPORTED, "index_format = no-index: backward needs the indices of the forward pass");
   }
-  const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
-  const Tensor tensors[] = {Output("dy", dy, plan->shape, bytes),
-                            Output("index", index, plan->shape, peakpool::IndexBytes(format)),
-                            Input("dx", dx, plan->shape, bytes)};
+  const Tensor tensors[] = {Output("dy", dy, plan->shape, plan->shape.element_bytes),
+                            Output("index", index, plan->shape, plan->shape.index_bytes), Input("dx", dx, plan->shape)};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
   if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return InvalidIndex(*plan, format, index, true);
@@ -228,10 +225,8 @@ peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const 
   if (format == PEAKPOOL_INDEX_NONE) {
     return Fail(PEAKPOOL_UNSUPPORTED, "index_format = no-index: unpool needs the indices of the forward pass");
   }
-  const int64_t bytes = peakpool::ElementBytes(plan->problem.type);
-  const Tensor tensors[] = {Output("y", y, plan->shape, bytes),
-                            Output("index", index, plan->shape, peakpool::IndexBytes(format)),
-                            Input("x", x, plan->shape, bytes)};
+  const Tensor tensors[] = {Output("y", y, plan->shape, plan->shape.element_bytes),
+                            Output("index", index, plan->shape, plan->shape.index_bytes), Input("x", x, plan->shape)};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
   if (!peakpool::Unpool(*plan, y, index, x, *executor)) {
@@ -286,13 +281,12 @@ peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const 
   if (peakpool_status s = CheckPointer(pyramid, "pyramid")) return s;
   if (peakpool_status s = CheckExecutor(&executor)) return s;
   const peakpool::Shape& shape = pyramid->plan[0]->shape;
-  const int64_t bytes = peakpool::ElementBytes(shape.problem.type);
-  const Tensor tensors[] = {Input("x", x, shape, bytes), Output("y", y, pyramid->whole, bytes)};
+  const Tensor tensors[] = {Input("x", x, shape), Output("y", y, pyramid->whole, pyramid->whole.element_bytes)};
   static constexpr bool kIsOutput[] = {false, true};
   if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
   const void* from = x;
   for (int32_t i = 0; i < pyramid->levels; ++i) {
-    void* to = static_cast<char*>(y) + i * pyramid->level_stride * bytes;
+    void* to = static_cast<char*>(y) + i * pyramid->level_stride * shape.element_bytes;
     peakpool::Forward(*pyramid->plan[i], from, to, nullptr, *executor);
     from = to;
   }

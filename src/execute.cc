@@ -27,8 +27,8 @@ constexpr int64_t kDecodedBytes = 32 * 1024;
 constexpr int64_t kClampBytes = 16 * 1024;
 
 int64_t Bytes(const peakpool_plan& plan) {
-  return (plan.shape.input_extent + plan.shape.output_extent) * ElementBytes(plan.problem.type) +
-         plan.shape.output_extent * IndexBytes(plan.problem.index_format);
+  const Shape& s = plan.shape;
+  return (s.input_extent + s.output_extent) * s.element_bytes + s.output_extent * s.index_bytes;
 }
 
 // Kernels do best with whole planes: as many as `lines` hold, if any.
@@ -75,7 +75,7 @@ Indices IndicesOf(const peakpool_plan& plan, const void* index, bool any_positio
 // Bounds the outputs of the given lines, columns and channels. y is that of the whole tensor.
 void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range channels, void* y) {
   const Geometry& g = plan.shape.geometry;
-  const int64_t bytes = ElementBytes(plan.problem.type);
+  const int64_t bytes = plan.shape.element_bytes;
   const bool by_pixel = g.channels_last && (channels.size() != g.channels || g.output.axis[kWidth] != g.channels);
   const int64_t runs = by_pixel ? columns.size() : 1;
   const int64_t count = by_pixel ? channels.size() : Elements(columns, channels, g.channels_last);
@@ -98,8 +98,7 @@ void RunKernel(const peakpool_plan& plan, const ForwardCall& all, Range columns,
     return;
   }
   ForwardCall call = all;
-  const int64_t line_bytes =
-      Elements(columns, channels, plan.shape.geometry.channels_last) * ElementBytes(plan.problem.type);
+  const int64_t line_bytes = Elements(columns, channels, plan.shape.geometry.channels_last) * plan.shape.element_bytes;
   const int64_t step = WholePlanes(plan.shape.geometry, std::max<int64_t>(kClampBytes / line_bytes, 2));
   const int64_t end = call.end;
   for (; call.begin < end; call.begin = call.end) {
@@ -114,14 +113,14 @@ void RunForward(const peakpool_plan& plan, Range lines, Range columns, Range cha
                 void* index) {
   alignas(64) unsigned char scratch[kScratchBytes];
   const Geometry& g = plan.shape.geometry;
-  const int index_bytes = static_cast<int>(IndexBytes(plan.problem.index_format));
+  const int index_bytes = static_cast<int>(plan.shape.index_bytes);
   if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels)) {
     const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, lines.begin, lines.end, scratch};
     RunKernel(plan, call, columns, channels, y);
     return;
   }
   const View view(g, columns, channels);
-  const int64_t bytes = ElementBytes(plan.problem.type);
+  const int64_t bytes = plan.shape.element_bytes;
   void* const taps = index == nullptr ? nullptr : Advance(index, view.output_offset * index_bytes);
   const ForwardCall call = {&view.geometry,
                             Advance(x, view.input_offset * bytes),
@@ -156,7 +155,7 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
     return;
   }
   const View view(g, columns, channels);
-  const int64_t bytes = ElementBytes(plan.problem.type);
+  const int64_t bytes = plan.shape.element_bytes;
   const Strides dense = DenseLines(g, columns.size(), channels.size());
   TapExpander expander(g, plan.index_kernels, plan.shape.has_empty_window, plan.problem.index_format, tap_bytes,
                        columns, channels, index);
@@ -179,7 +178,7 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
   alignas(64) unsigned char scratch[kScratchBytes];
   const Geometry& g = plan.shape.geometry;
   const View view(g, {0, g.axis[kWidth].output}, channels);
-  const int64_t bytes = ElementBytes(plan.problem.type);
+  const int64_t bytes = plan.shape.element_bytes;
   plan.backward_kernel({&view.geometry,
                         Advance(dy, view.output_offset * bytes),
                         // Kernels only read the taps of a backward call.
@@ -208,7 +207,7 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
   alignas(64) unsigned char scratch[kScratchBytes];
   alignas(64) uint8_t taps[kDecodedBytes];
   const View view(g, {0, g.axis[kWidth].output}, channels);
-  const int64_t bytes = ElementBytes(plan.problem.type);
+  const int64_t bytes = plan.shape.element_bytes;
   const Strides dense = DenseLines(g, g.axis[kWidth].output, channels.size());
   IndexMap map(IndicesOf(plan, index, false), plan.index_kernels, NumberingOf(g, PEAKPOOL_INDEX_WINDOW_U8), g.output,
                dense, {0, g.axis[kWidth].output}, channels);
@@ -268,6 +267,7 @@ int UsefulThreads(const peakpool_plan& plan, const peakpool_executor& executor) 
 }
 
 Split ForwardSplit(const peakpool_plan& plan, int threads) {
+  if (threads == 1) return {1, 1, 1};
   const Geometry& g = plan.shape.geometry;
   if (plan.forward.algorithm == Algorithm::kIm2col) {
     return ChooseSplit(g.batch * g.channels, 1, 1, Bytes(plan), threads);
@@ -350,7 +350,7 @@ bool Unpool(const peakpool_plan& plan, const void* y, const void* index, void* x
   std::atomic<bool> valid{true};
   ParallelFor(executor, split.Tasks(), [&](int64_t i) {
     const TaskPart part(split, i, g.Planes(), 1, g.channels);
-    if (!Unpool({plan.index_kernels, IndicesOf(plan, index, true), ElementBytes(plan.problem.type), y, x, part.lines,
+    if (!Unpool({plan.index_kernels, IndicesOf(plan, index, true), plan.shape.element_bytes, y, x, part.lines,
                  part.channels})) {
       valid.store(false, std::memory_order_relaxed);
     }

@@ -350,6 +350,8 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
   g.channels_last = p.layout == PEAKPOOL_CHANNELS_LAST;
   shape->has_empty_window = false;
   shape->has_padding_tap = false;
+  shape->element_bytes = ElementBytes(p.type);
+  shape->index_bytes = IndexBytes(p.index_format);
   for (int a = 0; a < PEAKPOOL_MAX_RANK; ++a) g.axis[a] = {1, 1, 1, 1, 1, 0};
   for (int a = 0; a < p.rank; ++a) {
     bool unequal = false;

@@ -15,6 +15,7 @@ struct Shape {
   bool has_padding_tap;  // some window reaches into the padding
   int64_t input_extent;  // elements from the first to one past the last; 0 for an empty tensor
   int64_t output_extent;
+  int64_t element_bytes, index_bytes;  // of the problem's type and index format
   // The clamp bounds as elements of the problem's type.
   alignas(8) unsigned char clamp_lower[8], clamp_upper[8];
 };

@@ -158,6 +158,7 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
                              : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
                                               : PEAKPOOL_INDEX_WINDOW_U32;
   one.shape.problem.index_format = one.problem.index_format;  // the one that im2col reads
+  one.shape.index_bytes = tap_bytes;
   view.output = stream->pooled_strides;
   Forward(one, from, stream->pooled, stream->taps, executor);
   CopyRows(g, g.axis[kWidth].output, bytes, stream->pooled, stream->pooled_strides, static_cast<unsigned char*>(row),

@@ -955,6 +955,9 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   }
 }
 
+// Windows of a call have no more taps than this together to be pooled one by one: preparing vectors would take longer.
+constexpr int64_t kFewTaps = 48;
+
 // Outputs one by one.
 template <class L>
 HWY_NOINLINE void PoolOneByOne(const ForwardCall& call, L lanes) {
@@ -963,49 +966,47 @@ HWY_NOINLINE void PoolOneByOne(const ForwardCall& call, L lanes) {
   const hn::CappedTag<Lane, 1> d1;
   const Geometry& g = *call.geometry;
   const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight], &width = g.axis[kWidth];
-  struct InRange {
-    int64_t begin, first, end;  // the window's first position, and its taps within the input
-    InRange(const Axis& axis, int64_t o)
-        : begin(axis.Begin(o)), first(HWY_MAX(-begin, 0)), end(HWY_MIN(axis.kernel, axis.input - begin)) {}
-  };
-  int64_t oh = call.begin, od = 0, c = 0, n = 0;
+  OutputPosition line = {0, 0, {0, call.begin, 0}};
   const auto carry = [](int64_t& position, int64_t size, int64_t& next) {
     if (position < size) return;
     next += position / size;
     position %= size;
   };
-  for (int64_t line = call.begin; line < call.end; ++line, ++oh) {
-    carry(oh, height.output, od);
-    carry(od, depth.output, c);
-    carry(c, g.channels, n);
-    const InRange z(depth, od), y(height, oh);
-    const auto at = [&](const Strides& s, int64_t d, int64_t h) {
-      return n * s.batch + c * s.channel + d * s.axis[kDepth] + h * s.axis[kHeight];
-    };
-    T* out = static_cast<T*>(call.y) + at(g.output, od, oh);
+  for (int64_t rest = call.end - call.begin; rest > 0; --rest, ++line.o[kHeight]) {
+    carry(line.o[kHeight], height.output, line.o[kDepth]);
+    carry(line.o[kDepth], depth.output, line.c);
+    carry(line.c, g.channels, line.n);
+    const int64_t z = line.o[kDepth] * depth.stride - depth.pad_before;
+    const int64_t y = line.o[kHeight] * height.stride - height.pad_before;
+    const T* plane = static_cast<const T*>(call.x) + line.n * g.input.batch + line.c * g.input.channel;
+    const T* row[kFewTaps];
+    int64_t row_tap[kFewTaps], rows = 0;
+    for (int64_t i = HWY_MAX(-z, 0); i < HWY_MIN(depth.kernel, depth.input - z); ++i) {
+      for (int64_t j = HWY_MAX(-y, 0); j < HWY_MIN(height.kernel, height.input - y); ++j) {
+        row[rows] = plane + (z + i) * g.input.axis[kDepth] + (y + j) * g.input.axis[kHeight];
+        row_tap[rows++] = (i * height.kernel + j) * width.kernel;
+      }
+    }
+    T* out = static_cast<T*>(call.y) + OffsetOf(line, g.output);
+    uint8_t* taps = static_cast<uint8_t*>(call.taps.base);
+    if (taps != nullptr) taps += OffsetOf(line, call.taps.strides) - call.taps.origin;
     for (int64_t ow = 0; ow < width.output; ++ow) {
-      const InRange x(width, ow);
-      Lane best = 0;
-      int64_t best_tap = -1;
-      for (int64_t i = z.first; i < z.end; ++i) {
-        for (int64_t j = y.first; j < y.end; ++j) {
-          const T* row = static_cast<const T*>(call.x) + at(g.input, z.begin + i, y.begin + j) + x.begin;
-          for (int64_t k = x.first; k < x.end; ++k) {
-            const Lane v = hn::GetLane(lanes.Load(d1, row + k));
-            if (HWY_LIKELY(best_tap >= 0 && !(v > best))) {
-              if (!L::kTracksNan || v == v || best != best) continue;
-            }
-            best = v;
-            best_tap = (i * height.kernel + j) * width.kernel + k;
-          }
+      const int64_t x = ow * width.stride - width.pad_before;
+      const int64_t first = HWY_MAX(-x, 0), end = HWY_MIN(width.kernel, width.input - x);
+      const auto load = [&](const T* p) HWY_ATTR { return hn::GetLane(lanes.Load(d1, p)); };
+      Lane best = load(row[0] + x + first);
+      int64_t best_tap = row_tap[0] + first;
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t k = first; k < end; ++k) {
+          const Lane v = load(row[r] + x + k);
+          const bool wins = L::kTracksNan ? !(v <= best) && best == best : v > best;
+          best = wins ? v : best;
+          best_tap = wins ? row_tap[r] + k : best_tap;
         }
       }
       if (L::kTracksNan && best != best) best = std::numeric_limits<Lane>::quiet_NaN();
       lanes.Store(d1, hn::Set(d1, best), out + ow);
-      if (call.taps.base != nullptr) {
-        static_cast<uint8_t*>(call.taps.base)[at(call.taps.strides, od, oh) - call.taps.origin + ow] =
-            static_cast<uint8_t>(best_tap);
-      }
+      if (taps != nullptr) taps[ow] = static_cast<uint8_t>(best_tap);
     }
   }
 }
@@ -1017,8 +1018,6 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const Axis &height = g.axis[kHeight], &width = g.axis[kWidth];
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
-  // To prepare vectors would take longer.
-  constexpr int64_t kFewTaps = 48;
   if ((call.end - call.begin) * width.output * g.Taps() <= kFewTaps) {
     PoolOneByOne(call, lanes);
     return;
