@@ -178,21 +178,23 @@ bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count
   return hn::AllFalse(di, hn::And(invalid, hn::FirstN(di, static_cast<size_t>(count))));
 }
 
-template <int kPlain>
-bool TranslateAny(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
-  switch (call.from_bytes) {
-    case 1: return TranslateBytes<1, kPlain>(call, from, count, to);
-    case 2: return TranslateBytes<2, kPlain>(call, from, count, to);
-    case 4: return TranslateBytes<4, kPlain>(call, from, count, to);
-    default: return TranslateBytes<8, kPlain>(call, from, count, to);
+// Formats of two bytes, and targets without window kernels, have one form for all windows.
+template <size_t kBytes>
+bool TranslateFrom(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
+  if constexpr (kBytes != 2 && kHasWindowKernels) {
+    const int plain = PlainDigits(call);
+    if (plain == 2) return TranslateBytes<kBytes, 2>(call, from, count, to);
+    if (plain == 3) return TranslateBytes<kBytes, 3>(call, from, count, to);
   }
+  return TranslateBytes<kBytes, 0>(call, from, count, to);
 }
 
 inline bool Translate(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
-  switch (PlainDigits(call)) {
-    case 2: return TranslateAny<2>(call, from, count, to);
-    case 3: return TranslateAny<3>(call, from, count, to);
-    default: return TranslateAny<0>(call, from, count, to);
+  switch (call.from_bytes) {
+    case 1: return TranslateFrom<1>(call, from, count, to);
+    case 2: return TranslateFrom<2>(call, from, count, to);
+    case 4: return TranslateFrom<4>(call, from, count, to);
+    default: return TranslateFrom<8>(call, from, count, to);
   }
 }
 
