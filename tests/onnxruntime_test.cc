@@ -224,7 +224,7 @@ std::vector<int64_t> Shape(const peakpool_problem& p, const int64_t* spatial) {
 Array PlainInput(const peakpool_problem& p, Random* random) {
   const size_t bytes = InputBytes(p);
   return {p.type, Shape(p, p.input),
-          IsFloatType(p.type) ? RandomGradients(p.type, bytes, random)
+          IsFloatType(p.type) ? RandomGradients(p.type, bytes, random, false)
                               : RandomElements(p.type, bytes, Fill::kBits, random)};
 }
 

@@ -154,9 +154,11 @@ Bytes RandomElements(int32_t type, size_t bytes, Fill fill, Random* random) {
   return result;
 }
 
-Bytes RandomGradients(int32_t type, size_t bytes, Random* random) {
+Bytes RandomGradients(int32_t type, size_t bytes, Random* random, bool specials) {
   Bytes result(bytes);
+  specials = specials && (*random)() % 2 == 0;
   const auto draw = [&] {  // magnitudes over four decades: every rounding differs
+    if (specials && (*random)() % 128 == 0) return Special<double>((*random)(), true);
     const double mantissa = static_cast<double>((*random)() >> 11) * 0x1p-52 - 1.0;
     return mantissa * std::ldexp(1.0, static_cast<int>((*random)() % 14) - 7);
   };

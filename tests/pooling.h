@@ -57,8 +57,8 @@ size_t IndexTensorBytes(const peakpool_problem& resolved);
 // ties are the rule; the same without NaN.
 enum class Fill { kBits, kTies, kFiniteTies };
 Bytes RandomElements(int32_t type, size_t bytes, Fill fill, Random* random);
-// Gradients whose sum depends on the order of addition. Finite.
-Bytes RandomGradients(int32_t type, size_t bytes, Random* random);
+// Gradients whose sum depends on the order of addition; every other time with zeros, infinities and NaNs among them.
+Bytes RandomGradients(int32_t type, size_t bytes, Random* random, bool specials = true);
 
 // Remembers what is about to run, so that a segmentation fault (a guard page was touched) can say what it was.
 void NoteRunning(const char* what, const peakpool_problem& problem);

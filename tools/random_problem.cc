@@ -274,14 +274,13 @@ void RandomValues(int32_t type, Random* random, int64_t count, void* values) {
 void RandomGradients(int32_t type, Random* random, int64_t count, void* values) {
   const size_t bytes = ElementBytes(type);
   const bool specials = random->OneIn(4);
-  const int width = static_cast<int>(bytes) * 8, mantissa = MantissaBits(type);
-  const uint64_t infinity = ((uint64_t{1} << (width - 1 - mantissa)) - 1) << mantissa;
+  const int width = static_cast<int>(bytes) * 8;
   for (int64_t i = 0; i < count; ++i) {
     const double magnitude =
         std::ldexp(static_cast<double>(random->Between(1, 1000)), -static_cast<int>(random->Between(0, 12)));
     uint64_t bits = FloatBits(type, random->OneIn(2) ? -magnitude : magnitude);
     if (random->OneIn(10)) bits = random->Next() % 2 << (width - 1);
-    if (specials && random->OneIn(20)) bits = infinity | (random->Next() % 2 << (mantissa - 1));
+    if (specials && random->OneIn(20)) bits = SpecialFloat(type, random);
     std::memcpy(static_cast<char*>(values) + static_cast<size_t>(i) * bytes, &bits, bytes);
   }
 }

@@ -57,7 +57,7 @@ int64_t OutputSpan(const peakpool_problem& resolved);
 void RandomValues(int32_t type, Random* random, int64_t count, void* values);
 
 // Fills dy (or the dx that is accumulated to): values of very different sizes, so that the order of a sum shows; now
-// and then both zeros, +inf and the canonical NaN. No -inf: the sign of inf - inf is the machine's own.
+// and then the floating-point specials that RandomValues() draws.
 void RandomGradients(int32_t type, Random* random, int64_t count, void* values);
 
 }  // namespace peakpool::tools

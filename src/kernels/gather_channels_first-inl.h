@@ -95,7 +95,7 @@ HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block, int64_t col
             if (taps[ow] == row_tap - (ow << shift)) sum += hn::GetLane(L::Load(d1, dy + ow));
           }
         }
-        L::Store(d1, hn::Set(d1, sum), row + w);
+        L::Store(d1, L::Canonical(d1, hn::Set(d1, sum)), row + w);
       }
     }
   }
@@ -168,9 +168,10 @@ HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
 }
 
 // One vector of columns down the rows of a block, all of whose loads and stores stay within the tensors. Without
-// kMayAccumulate task.accumulate is not looked at: AVX-512 then begins sums by masked moves.
+// kMayAccumulate task.accumulate is not looked at: AVX-512 then begins sums by masked moves. False if it may have
+// stored a NaN that is not canonical.
 template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, class D>
-HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
+HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   using V = hn::Vec<D>;
   using L = SumLanes<T>;
   constexpr int64_t kSources = SourceCount(kKernel, kStride, kOddPad);
@@ -219,6 +220,12 @@ HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
   const T* dy_slice = slice.dy + (oh_begin * dy_pitch + first);
   const uint8_t* taps_slice = slice.taps + (oh_begin * taps_pitch + first);
   T* dx_slice = slice.dx + ((oh_begin * kStride - height.pad_before) * dx_pitch + block.column);
+  V nan0 = hn::Zero(d), nan1 = nan0;
+  const auto load_sums = [&](const T* HWY_RESTRICT row, V& even, V& odd) HWY_ATTR {
+    LoadSums<T, kStride, kOddPad>(d, row, even, odd);
+    nan0 = L::NoteNan(d, nan0, even);
+    if constexpr (kStride == 2) nan1 = L::NoteNan(d, nan1, odd);
+  };
   for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
     const T* HWY_RESTRICT dy = dy_slice;
     const uint8_t* HWY_RESTRICT taps = taps_slice;
@@ -236,9 +243,9 @@ HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
       if constexpr (kKernel == 3) even2 = odd2 = hn::Zero(d);
       if (accumulate) {
         const auto owned = [&](int64_t r) { return r >= h_begin && r < h_end; };
-        if (kCarried < 1 && owned(h)) LoadSums<T, kStride, kOddPad>(d, row, even0, odd0);
-        if (kCarried < 2 && owned(h + 1)) LoadSums<T, kStride, kOddPad>(d, row + dx_pitch, even1, odd1);
-        if (kKernel == 3 && owned(h + 2)) LoadSums<T, kStride, kOddPad>(d, row + 2 * dx_pitch, even2, odd2);
+        if (kCarried < 1 && owned(h)) load_sums(row, even0, odd0);
+        if (kCarried < 2 && owned(h + 1)) load_sums(row + dx_pitch, even1, odd1);
+        if (kKernel == 3 && owned(h + 2)) load_sums(row + 2 * dx_pitch, even2, odd2);
       }
       if (HWY_LIKELY(oh >= oh_first && oh < oh_last)) {
         const V dy0 = InRegister(L::Load(d, dy));
@@ -253,6 +260,8 @@ HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
           dy2 = InRegister(L::Load(d, dy + 2));
           taps2 = hn::Or(LoadTaps(d, taps + 2), outside2);
         }
+        nan0 = L::NoteNan(d, nan0, dy0);
+        if constexpr (kSources >= 2) nan1 = L::NoteNan(d, nan1, kSources == 2 ? dy1 : dy2);
         auto taps_odd = kOddPad ? taps0 : taps1;
         if constexpr (kMayAccumulate && kStride == 2) {
           taps_odd = hn::Or(LoadTaps(d, taps + (kOddPad ? 0 : kSources - 1)), outside_odd);
@@ -298,6 +307,7 @@ HWY_NOINLINE void Strip(D d, const Task<T>& task, const Block& block) {
       taps += taps_pitch;
     }
   }
+  return L::NoNan(d, hn::Add(nan0, nan1));
 }
 
 // How far lines follow each other without a gap.
@@ -322,18 +332,18 @@ constexpr int64_t kBandBytes = 256 * 1024;
 // The strips of one kind of window, by what they do and how many lanes they have.
 template <class T>
 struct Strips {
-  using Function = void (*)(const Task<T>&, const Block&);
+  using Function = bool (*)(const Task<T>&, const Block&);
   Function whole, half, accumulate;  // half may be null; all are for one lane, whose strips would gain nothing
   int64_t lanes, sources;
 };
 
 template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, bool kHalf>
-void StripOfLanes(const Task<T>& task, const Block& block) {
+bool StripOfLanes(const Task<T>& task, const Block& block) {
   const hn::ScalableTag<typename SumLanes<T>::Lane> d;
   if constexpr (kHalf) {
-    Strip<T, kKernel, kStride, kOddPad, kMayAccumulate>(hn::Half<decltype(d)>(), task, block);
+    return Strip<T, kKernel, kStride, kOddPad, kMayAccumulate>(hn::Half<decltype(d)>(), task, block);
   } else {
-    Strip<T, kKernel, kStride, kOddPad, kMayAccumulate>(d, task, block);
+    return Strip<T, kKernel, kStride, kOddPad, kMayAccumulate>(d, task, block);
   }
 }
 
@@ -476,8 +486,15 @@ class Gatherer {
     if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
     part.h_begin = h_begin;
     part.h_end = h_end;
-    if (part.h_begin < part.h_end) {
-      (half ? strips_.half : task_.accumulate ? strips_.accumulate : strips_.whole)(task_, part);
+    if (part.h_begin < part.h_end && !(half               ? strips_.half
+                                       : task_.accumulate ? strips_.accumulate
+                                                          : strips_.whole)(task_, part)) {
+      for (int64_t s = part.slice_begin; s < part.slice_end; ++s) {
+        T* const rows = Slice<T>(task_, s).dx + part.column;
+        for (int64_t h = part.h_begin; h < part.h_end; ++h) {
+          SumLanes<T>::CanonicalRun(columns, rows + h * task_.g.input.axis[kHeight]);
+        }
+      }
     }
     part.h_begin = h_end;
     part.h_end = block.h_end;

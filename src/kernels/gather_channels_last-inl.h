@@ -67,9 +67,16 @@ HWY_INLINE void StoreSum(D d, V sum, bool redone, int64_t done, T* HWY_RESTRICT 
   L::Store(d, sum, dx);
 }
 
-// `channels` elements of dx from pixel w.first's windows on.
+// Makes NaNs of an input line canonical.
+template <class L, class T = typename L::Element>
+HWY_NOINLINE void CanonicalLine(const GatherPlane<T>& plane, T* HWY_RESTRICT line) {
+  const Geometry& g = plane.geometry;
+  for (int64_t i = 0; i < g.axis[kWidth].input; ++i) L::CanonicalRun(g.channels, line + i * g.input.axis[kWidth]);
+}
+
+// `channels` elements of dx from pixel w.first's windows on. False if there may be a NaN.
 template <class L, class D, class T = typename L::Element>
-HWY_INLINE void SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const Cover& w, int64_t channels,
+HWY_INLINE bool SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const Cover& w, int64_t channels,
                          T* HWY_RESTRICT dx) {
   const Geometry& g = plane.geometry;
   const int kernel = static_cast<int>(g.axis[kWidth].kernel);
@@ -80,6 +87,7 @@ HWY_INLINE void SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const
   const int first_tap = plane.tap_base + h.tap * kernel + w.tap;
   const T* HWY_RESTRICT dy = plane.dy + h.first * dy_pitch_h + w.first * dy_pitch_w;
   const uint8_t* HWY_RESTRICT taps = plane.taps + h.first * tap_pitch_h + w.first * tap_pitch_w;
+  auto nan = hn::Zero(d);
   for (int64_t c = 0; c < channels; c += lanes) {
     const int64_t at = HWY_MIN(c, channels - lanes);
     auto sum = hn::Zero(d);
@@ -95,8 +103,10 @@ HWY_INLINE void SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const
         AddWhere(d, LoadTaps(d, t), tap, L::Load(d, p), sum);
       }
     }
+    nan = L::NoteNan(d, nan, sum);
     StoreSum<L>(d, sum, plane.accumulate && at != c, c - at, dx + at);
   }
+  return L::NoNan(d, nan);
 }
 
 // One input line, each pixel by itself.
@@ -110,6 +120,7 @@ HWY_NOINLINE void SumPixels(const GatherPlane<T>& plane, const Cover& h, T* HWY_
   const int64_t channels = g.channels, lanes = static_cast<int64_t>(hn::Lanes(d));
   const bool dense = g.input.axis[kWidth] == channels && g.output.axis[kWidth] == channels &&
                      plane.tap_strides.axis[kWidth] == channels;
+  bool ordered = true;
   for (int64_t i = 0; i < width.input;) {
     const Cover w(width, i);
     int64_t pixels = 1, run = channels;
@@ -124,14 +135,15 @@ HWY_NOINLINE void SumPixels(const GatherPlane<T>& plane, const Cover& h, T* HWY_
     }
     T* dx = line + i * g.input.axis[kWidth];
     if (run >= lanes) {
-      SumPixel<L>(d, plane, h, w, run, dx);
+      ordered &= SumPixel<L>(d, plane, h, w, run, dx);
     } else if (run >= static_cast<int64_t>(hn::Lanes(d128))) {
-      SumPixel<L>(d128, plane, h, w, run, dx);
+      ordered &= SumPixel<L>(d128, plane, h, w, run, dx);
     } else {
-      SumPixel<L>(d1, plane, h, w, run, dx);
+      ordered &= SumPixel<L>(d1, plane, h, w, run, dx);
     }
     i += pixels;
   }
+  if (HWY_UNLIKELY(!ordered)) CanonicalLine<L>(plane, line);
 }
 
 // Few channels: input lines of whole vectors of pixels, each from one or two vectors of every line of windows that hold
@@ -183,6 +195,7 @@ class ShuffledSum {
     if (tables_.empty()) Table(kMiddle);
     const int64_t step = pixels / width_.stride * channels_, end = width_.input - pixels;
     int64_t middle = FirstWindow(0) * channels_;
+    auto nan = hn::Zero(d);
     for (int64_t i = 0; i < end + pixels; i += pixels, middle += step) {
       const TI* HWY_RESTRICT table = tables_.first();
       int64_t at = middle;
@@ -213,6 +226,7 @@ class ShuffledSum {
         dy += g.output.axis[kHeight];
         taps += plane.tap_strides.axis[kHeight];
       }
+      nan = L::NoteNan(d, nan, sum);
       const int64_t to = i * channels_;
       if (HWY_LIKELY(to + n <= size)) {
         L::Store(d, sum, dx + to);  // what spills into the next pixels is overwritten with them
@@ -222,6 +236,7 @@ class ShuffledSum {
         std::memcpy(dx + to, values, static_cast<size_t>(pixels_ * channels_) * sizeof(T));
       }
     }
+    if (HWY_UNLIKELY(!L::NoNan(d, nan))) CanonicalLine<L>(plane, dx);
   }
 
  private:
@@ -366,6 +381,7 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
     const int64_t begin = height.Begin(row + r);
     row_exists[r] = row + r >= 0 && row + r < height.output && begin <= last_line && begin + kKernel > first_line;
   }
+  auto nan = hn::Zero(d);
   for (int64_t i = kStride == 2 ? -(width.pad_before % 2) : 0; i < width.input; i += 2) {
     const int64_t column = (i + width.pad_before) / kStride - (kSide - 1) + (kStride == 1);
     const T* dy[kSide * kSide];
@@ -410,12 +426,18 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
       AddWindow<L, kKernel, kStride, 3, 1>(d, dy, taps, at, s00, s01, s10, s11);
       AddWindow<L, kKernel, kStride, 3, 2>(d, dy, taps, at, s00, s01, s10, s11);
       AddWindow<L, kKernel, kStride, 3, 3>(d, dy, taps, at, s00, s01, s10, s11);
+      nan = L::NoteNan(d, nan, hn::Add(hn::Add(s00, s01), hn::Add(s10, s11)));
       const bool redone = accumulate && at != c;
       StoreSum<L>(d, s00, redone, c - at, dx00 + at);
       StoreSum<L>(d, s01, redone, c - at, dx01 + at);
       StoreSum<L>(d, s10, redone, c - at, dx10 + at);
       StoreSum<L>(d, s11, redone, c - at, dx11 + at);
     }
+  }
+  if (HWY_UNLIKELY(!L::NoNan(d, nan))) {
+    T* const line = plane.dx + h * g.input.axis[kHeight];
+    if (top) CanonicalLine<L>(plane, line);
+    if (bottom) CanonicalLine<L>(plane, line + g.input.axis[kHeight]);
   }
 }
 

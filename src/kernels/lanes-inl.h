@@ -220,7 +220,9 @@ constexpr WindowLanes<T> MakeWindowLanes() {
 }
 
 // How backward sums: f32 and f64 in their own lanes, the 16-bit floats in f32 with one rounding (nearest, ties to even)
-// at the end, in integer arithmetic where conversions are not to be had.
+// at the end, in integer arithmetic where conversions are not to be had. Store leaves NaNs of f32 and f64 as they are:
+// kernels note whether there may be any and have CanonicalRun() visit the line again. (Canonical() in every store costs
+// 3x3 s2 and 2x2 up to 40 % channels-first.)
 template <class T>
 struct SumLanes {
   using Element = T;
@@ -291,6 +293,32 @@ struct SumLanes {
       hn::StoreU(hn::DemoteTo(hn::Rebind<uint16_t, D>(), half), hn::Rebind<uint16_t, D>(),
                  reinterpret_cast<uint16_t*>(p));
     }
+  }
+
+  // `seen` starts as 0 and becomes NaN where a value, none or any of those whose sums are stored, is NaN or infinite:
+  // no other gradients have NaN sums. (An unordered compare of the sums themselves costs 40 to 170 % channels-first,
+  // for masks are slow to chain.)
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V NoteNan(D d, V seen, V v) {
+    if constexpr (std::is_floating_point<T>::value) {
+      return hn::MulAdd(v, hn::Zero(d), seen);
+    } else {
+      return seen;
+    }
+  }
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE bool NoNan(D d, V seen) {
+    return hn::AllTrue(d, hn::Eq(seen, seen));
+  }
+  // Makes NaNs among `count` stored sums canonical.
+  static HWY_NOINLINE void CanonicalRun(int64_t count, T* HWY_RESTRICT p) {
+    const hn::ScalableTag<Lane> d;
+    const hn::CappedTag<Lane, 1> d1;
+    int64_t i = 0;
+    for (const int64_t n = static_cast<int64_t>(hn::Lanes(d)); i + n <= count; i += n) {
+      Store(d, Canonical(d, Load(d, p + i)), p + i);
+    }
+    for (; i < count; ++i) Store(d1, Canonical(d1, Load(d1, p + i)), p + i);
   }
 };
 

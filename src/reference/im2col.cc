@@ -71,7 +71,7 @@ void Narrow(float value, F16* result) {
 }
 template <class T>
 void Narrow(T value, T* result) {
-  *result = value;
+  *result = value != value ? std::numeric_limits<T>::quiet_NaN() : value;
 }
 
 template <class V>
