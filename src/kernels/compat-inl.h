@@ -29,6 +29,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Whether kernels for particular windows are worth their size: on machines of 2012 the general engine has to do.
 constexpr bool kHasWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_SSE4;
 
+// Whether the general engine has lanes of 8 and 16 bits; without, narrow elements are pooled in 32-bit lanes.
+constexpr bool kHasNarrowLoops = kHasWindowKernels;
+
 // Whether Highway converts between f16 and f32 exactly and with one rounding to nearest even: it truncates where there
 // is no instruction.
 constexpr bool kHasHalfConversions = HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2;

@@ -59,7 +59,7 @@ struct Kernels {
   // Wider ones, one axis after the other in registers (wide_channels_*-inl.h).
   ForwardKernel wide_channels_first;
   ForwardKernel wide_channels_last;
-  // Any geometry: one axis after the other through scratch (separable-inl.h).
+  // Any geometry: one axis after the other through scratch (separable.cc).
   ForwardKernel separable;
   // Bounds `count` contiguous elements in place.
   void (*clamp)(void* elements, int64_t count, const void* lower, const void* upper);

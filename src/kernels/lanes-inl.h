@@ -99,7 +99,7 @@ struct KeyLanes {
   }
 };
 
-// The kinds of lanes that window kernels are compiled for. An object of a kind knows the element type by run-time
+// The kinds of lanes that kernels are compiled for. An object of a kind knows the element type by run-time
 // constants, so that one instantiation serves all types of a width; kernels hold it by value, lest stores be thought to
 // change it. Load and Broadcast (every lane is *p) give lanes whose order is the contract's, Store gives canonical
 // elements back.
@@ -149,34 +149,36 @@ struct IntegerLanes {
   }
 };
 
-// All 16-bit types. Negative floats are sign and magnitude: 0x8000 - bits has their order. Adding `shift` then turns
-// the ring of keys until the negative NaNs, below -inf, wrap around to join the positive ones on top, where all become
-// `nan`. Unsigned integers need but a shift by half the ring. (KeyLanes takes twice the operations per load.)
-struct HalfLanes {
-  using Element = int16_t;
-  using Lane = int16_t;
+// All types of a width. Negative floats are sign and magnitude: the sign bit minus bits has their order. Adding `shift`
+// then turns the ring of keys until the negative NaNs, below -inf, wrap around to join the positive ones on top, where
+// all become `nan`. Unsigned integers need but a shift by half the ring. (KeyLanes takes twice the operations per
+// load.)
+template <class I>
+struct RingLanes {
+  using Element = I;
+  using Lane = I;
   static constexpr bool kTracksNan = false;
-  int16_t turn;    // bits below it are mirrored, bits from it on shifted
-  int16_t mirror;  // minus bits; its own inverse
-  int16_t shift;
-  int16_t turned;  // where `turn` begins in keys
-  int16_t nan;
-  int16_t nan_bits;
+  I turn;    // bits below it are mirrored, bits from it on shifted
+  I mirror;  // minus bits; its own inverse
+  I shift;
+  I turned;  // where `turn` begins in keys
+  I nan;
+  I nan_bits;
 
   template <class T>
-  static constexpr HalfLanes Of() {
-    constexpr int16_t kLeast = INT16_MIN, kMost = INT16_MAX;
+  static constexpr RingLanes Of() {
+    constexpr I kLeast = hwy::LimitsMin<I>(), kMost = hwy::LimitsMax<I>();
     if constexpr (kIsFloatElement<T>) {
-      constexpr int kShift = FloatBits<T>::kInf + kLeast;
+      constexpr I kShift = FloatBits<T>::kInf + kLeast;
       return {0,
-              static_cast<int16_t>(kLeast + kShift),
-              static_cast<int16_t>(kShift),
-              static_cast<int16_t>(kShift),
-              static_cast<int16_t>(FloatBits<T>::kInf + kShift + 1),
+              static_cast<I>(kShift ^ kLeast),
+              kShift,
+              kShift,
+              static_cast<I>(kShift + FloatBits<T>::kInf + 1),
               FloatBits<T>::kNan};
     } else {
       constexpr bool kUnsigned = std::is_unsigned<T>::value;
-      return {kLeast, 0, kUnsigned ? kLeast : int16_t{0}, kLeast, kMost, kUnsigned ? int16_t{-1} : kMost};
+      return {kLeast, 0, kUnsigned ? kLeast : I{0}, kLeast, kMost, kUnsigned ? I{-1} : kMost};
     }
   }
 
@@ -187,20 +189,21 @@ struct HalfLanes {
     return hn::Min(key, hn::Set(d, nan));
   }
   template <class D>
-  HWY_INLINE hn::Vec<D> Load(D d, const int16_t* HWY_RESTRICT p) const {
+  HWY_INLINE hn::Vec<D> Load(D d, const I* HWY_RESTRICT p) const {
     return ToKey(d, hn::LoadU(d, p));
   }
   template <class D>
-  HWY_INLINE hn::Vec<D> Broadcast(D d, const int16_t* HWY_RESTRICT p) const {
+  HWY_INLINE hn::Vec<D> Broadcast(D d, const I* HWY_RESTRICT p) const {
     return ToKey(d, hn::Set(d, *p));
   }
   template <class D, class V = hn::Vec<D>>
-  HWY_INLINE void Store(D d, V key, int16_t* HWY_RESTRICT p) const {
+  HWY_INLINE void Store(D d, V key, I* HWY_RESTRICT p) const {
     const V bits = hn::IfThenElse(hn::Lt(key, hn::Set(d, turned)), hn::Sub(hn::Set(d, mirror), key),
                                   hn::Sub(key, hn::Set(d, shift)));
     hn::StoreU(hn::IfThenElse(hn::Eq(key, hn::Set(d, nan)), hn::Set(d, nan_bits), bits), d, p);
   }
 };
+using HalfLanes = RingLanes<int16_t>;
 
 // The lanes of each element type, and the object of that kind.
 template <class T>
@@ -216,6 +219,16 @@ constexpr WindowLanes<T> MakeWindowLanes() {
   } else {
     using I = typename KeyLanes<T>::Lane;
     return {std::is_unsigned<T>::value ? hwy::LimitsMin<I>() : I{0}};
+  }
+}
+
+// The same where floats are keys as well.
+template <class T>
+constexpr auto MakeKeyMap() {
+  if constexpr (sizeof(T) == 1) {
+    return MakeWindowLanes<T>();
+  } else {
+    return RingLanes<typename KeyLanes<T>::Lane>::template Of<T>();
   }
 }
 

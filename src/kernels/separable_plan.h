@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the general forward engine (separable-inl.h) cuts a call into tiles and passes. Plain arithmetic, the same for
+// How the general forward engine (separable.cc) cuts a call into tiles and passes. Plain arithmetic, the same for
 // every target and lane type; everything is sized in lanes.
 #ifndef PEAKPOOL_SRC_KERNELS_SEPARABLE_PLAN_H_
 #define PEAKPOOL_SRC_KERNELS_SEPARABLE_PLAN_H_
@@ -9,6 +9,7 @@
 
 #include "src/geometry.h"
 #include "src/kernels/kernels.h"
+#include "src/kernels/separable.h"
 
 namespace peakpool {
 
@@ -106,31 +107,13 @@ struct SeparableProblem {
 class SeparablePlan {
  protected:
   static constexpr int64_t kMaxRows = 1024;  // of the table of ring rows
-  static constexpr int64_t kMaxTaps = 128;   // of one pass along the width, where strides are split in phases
-  static constexpr int64_t kMaxShare = 16;   // outputs that share the rows all of them cover
+  static constexpr int64_t kMaxTaps = SeparableWidth::kMaxTaps;
+  static constexpr int64_t kMaxShare = 16;  // outputs that share the rows all of them cover
 
   struct Tile {
     int64_t columns, channels, rows, depths;  // of the output; depths > 1 only with a ring of planes
     int64_t taps_y, taps_x;  // per pass; taps_x < kernel only with taps_y == 1, and that with rows == 1
     int64_t planes;          // side by side; > 1 only with whole lines and windows
-  };
-
-  // How one tile of columns and one range of taps is reduced. Windows of `window` taps grow in place by a few passes
-  // over the flat rows; the last pass reads `last_taps` windows per output and writes the ring. Strides > 1 are split
-  // in phases before the last pass, so that it too reads neighbours.
-  struct WidthPlan {
-    int64_t ox, columns, channel, channels, tap, planes;  // the tile this plan is for
-    int64_t taps;
-    int64_t left, first, count;  // padding, in-range input columns
-    int64_t segment;             // columns from plane to plane
-    int64_t pitch, split_pitch;  // elements from row to row before and after the split
-    int64_t out_segment;         // elements of a ring row from plane to plane
-    int64_t stride;
-    int64_t phases;     // that the last pass reads
-    bool split;         // the stride is not 1
-    int64_t grown;      // taps of the windows before the last pass
-    int64_t last_taps;  // windows combined by the last pass
-    int64_t edge;       // leading outputs whose window begins in the padding
   };
 
   // The rows of an axis that the outputs of a block read: row y is in slot y % slots.
@@ -340,7 +323,7 @@ class SeparablePlan {
   // False if the plan was there already.
   [[gnu::cold]] bool PlanWidth(int64_t ox, int64_t columns, int64_t channel, int64_t channels, int64_t tap,
                                int64_t planes) {
-    WidthPlan& p = width_plan_;
+    SeparableWidth& p = width_plan_;
     if (p.columns == columns && p.ox == ox && p.channel == channel && p.channels == channels && p.tap == tap &&
         p.planes == planes) {
       return false;
@@ -351,6 +334,9 @@ class SeparablePlan {
     p.channels = channels;
     p.tap = tap;
     p.planes = planes;
+    p.step = width_.dilation * channels;
+    p.tap_step = tap_step_[kWidth];
+    p.axis = &width_;
     const int64_t taps = p.taps = std::min(tile_.taps_x, width_.kernel - tap);
     const int64_t begin = width_.Begin(ox) + tap * width_.dilation;
     const int64_t span = Span(columns, taps, width_);
@@ -367,39 +353,39 @@ class SeparablePlan {
     p.split_pitch = width_.adaptive ? planes * p.out_segment : row / stride * channels;
     p.edge = std::min(columns, begin < 0 ? CeilDivide(-begin, width_.stride) : 0);
     const int64_t outputs = (planes - 1) * p.out_segment + columns * channels;
-    out_vectors_ = (outputs + n_ - 1) / n_;
-    out_pitch_ = RowPitch(outputs);
+    p.out_vectors = (outputs + n_ - 1) / n_;
+    p.out_pitch = RowPitch(outputs);
 
     // In vectors loaded and stored per row: all taps at once, or windows grown by passes.
     const int64_t row_vectors = (p.pitch + n_ - 1) / n_;
     const bool scalar_split = stride > 4 && channels == 1;
     const int64_t phases = std::min(stride, Span(1, taps, width_));  // if all taps are read at once
-    int64_t grow_cost = stride == 1 ? 0 : scalar_split ? outputs : 2 * out_vectors_;
+    int64_t grow_cost = stride == 1 ? 0 : scalar_split ? outputs : 2 * p.out_vectors;
     const int64_t split_cost = stride == 1 ? 0 : scalar_split ? phases * outputs : 2 * row_vectors;
     for (int64_t to = taps; to > 1; to = Shrink(to)) {
       const int64_t from = Shrink(to);
-      grow_cost += (to == taps && stride == 1 ? out_vectors_ : row_vectors) * (CeilDivide(to, from) + 1);
+      grow_cost += (to == taps && stride == 1 ? p.out_vectors : row_vectors) * (CeilDivide(to, from) + 1);
     }
-    const bool direct = (!p.split || taps <= kMaxTaps) && split_cost + out_vectors_ * (taps + 1) <= grow_cost;
+    const bool direct = (!p.split || taps <= kMaxTaps) && split_cost + p.out_vectors * (taps + 1) <= grow_cost;
     p.grown = direct ? 1 : p.split ? taps : Shrink(taps);
     p.last_taps = direct ? taps : p.split ? 1 : CeilDivide(taps, p.grown);
     p.phases = direct ? phases : 1;
-    const int64_t phase_pitch = PhasePitch();
+    const int64_t phase_pitch = p.phase_pitch = PhasePitch();
     if (width_.adaptive) {
       // Two of the smallest windows, one at each end, make one of any size.
       p.grown = std::min(taps, width_.whole_input / width_.whole_output + 1 - tap);
       p.phases = p.last_taps = taps > p.grown ? 2 : 1;
-      window_offset_[0] = window_tap_[0] = 0;
-      window_offset_[1] = static_cast<int32_t>(phase_pitch);
-      window_tap_[1] = static_cast<int32_t>(tap_step_[kWidth]);
+      p.window_offset[0] = p.window_tap[0] = 0;
+      p.window_offset[1] = static_cast<int32_t>(phase_pitch);
+      p.window_tap[1] = static_cast<int32_t>(tap_step_[kWidth]);
       return true;
     }
     for (int64_t t = 0; t < std::min(p.last_taps, kMaxTaps); ++t) {
       const int64_t shift = std::min(t * p.grown, taps - p.grown);
       const int64_t column = shift * width_.dilation;
       const int64_t phase = stride == 1 ? 0 : column % stride;
-      window_tap_[t] = static_cast<int32_t>(shift * tap_step_[kWidth]);
-      window_offset_[t] = static_cast<int32_t>(phase * phase_pitch + (column - phase) / stride * channels);
+      p.window_tap[t] = static_cast<int32_t>(shift * tap_step_[kWidth]);
+      p.window_offset[t] = static_cast<int32_t>(phase * phase_pitch + (column - phase) / stride * channels);
     }
     return true;
   }
@@ -528,11 +514,8 @@ class SeparablePlan {
   Tile tile_;
   bool deep_ = false;  // a ring of planes for the depth
   int64_t group_;      // rows reduced along the width at once
-  WidthPlan width_plan_ = {};
-  int64_t out_vectors_, out_pitch_;  // of a row in the ring and in the sums
+  SeparableWidth width_plan_ = {};
   Ring height_ring_, depth_ring_;
-  int32_t window_offset_[kMaxTaps];  // of the windows that the last pass combines, and their first taps
-  int32_t window_tap_[kMaxTaps];
 };
 
 }  // namespace peakpool

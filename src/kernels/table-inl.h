@@ -15,13 +15,36 @@
 #include "src/kernels/gather_channels_first-inl.h"
 #include "src/kernels/gather_channels_last-inl.h"
 #include "src/kernels/lanes-inl.h"
-#include "src/kernels/separable-inl.h"
+#include "src/kernels/separable.h"
 #include "src/kernels/wide-inl.h"
 #include "src/kernels/window-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
+
+// Compiled once per type of lanes (separable_loops.cc).
+template <class Lane>
+const SeparableLoops& SeparableLoopsOf(bool taps);
+
+// The general engine, in lanes that are wide enough for elements and tap numbers.
+template <class T>
+void Separable(const ForwardCall& call) {
+  using Lane = typename KeyLanes<T>::Lane;
+  static constexpr auto kMap = MakeKeyMap<T>();
+  const SeparableElement element = {sizeof(T), &kMap};
+  const bool with_taps = call.taps.base != nullptr;
+  const auto holds = [&](size_t bytes) {
+    return !with_taps || bytes >= 4 || call.geometry->Taps() <= (int64_t{1} << (8 * bytes));
+  };
+  if constexpr (kHasNarrowLoops && sizeof(Lane) == 1) {
+    if (holds(1)) return RunSeparable(call, element, SeparableLoopsOf<int8_t>(with_taps));
+  }
+  if constexpr (kHasNarrowLoops && sizeof(Lane) <= 2) {
+    if (holds(2)) return RunSeparable(call, element, SeparableLoopsOf<int16_t>(with_taps));
+  }
+  RunSeparable(call, element, SeparableLoopsOf<std::conditional_t<sizeof(T) == 8, int64_t, int32_t>>(with_taps));
+}
 
 template <class T>
 Kernels MakeKernels() {
