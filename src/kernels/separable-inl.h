@@ -86,33 +86,31 @@ struct TapRuns {
 
 template <class L, class Lane>
 void LoadRuns(const void* map, const void* base, int64_t from_step, int64_t runs, int64_t count, int64_t readable,
-              int64_t shrink, char* keys, int64_t to_step) {
+              int64_t shrink, char* keys, int64_t to_step, int64_t filled) {
+  using Element = typename L::Element;
   const ElementRuns<L, Lane> element(map);
   const hn::ScalableTag<Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const auto lowest = hn::Set(d, hwy::LimitsMin<Lane>());
-  const auto rest = hn::FirstN(d, static_cast<size_t>(count % n));
-  using Element = typename L::Element;
   const Element* from = static_cast<const Element*>(base);
   Lane* to = reinterpret_cast<Lane*>(keys);
-  if (count > 0 && count < n && to_step <= n) {
-    for (; runs > 0 && readable >= n; --runs, from += from_step, to += to_step, readable -= shrink) {
-      hn::StoreU(hn::IfThenElse(rest, element.Load(from), lowest), d, to);
+  if (count >= n) {
+    for (; runs > 0; --runs, from += from_step, to += to_step) {
+      for (int64_t j = 0; j < count - n; j += n) hn::StoreU(element.Load(from + j), d, to + j);
+      hn::StoreU(element.Load(from + count - n), d, to + count - n);
+      for (int64_t j = count; j < filled; j += n) hn::StoreU(lowest, d, to + j);
     }
+    return;
   }
+  const auto rest = hn::FirstN(d, static_cast<size_t>(count));
   for (; runs > 0; --runs, from += from_step, to += to_step, readable -= shrink) {
-    int64_t j = 0;
-    for (; j + n <= count; j += n) hn::StoreU(element.Load(from + j), d, to + j);
-    if (j < count) {
-      const Element* source = from + j;
-      if (j + n > readable) {
-        std::memcpy(to + j, source, static_cast<size_t>(count - j) * sizeof(Element));
-        source = reinterpret_cast<const Element*>(to + j);
-      }
-      hn::StoreU(hn::IfThenElse(rest, element.Load(source), lowest), d, to + j);
-      j += n;
+    const Element* source = from;
+    if (readable < n) {
+      std::memcpy(to, source, static_cast<size_t>(count) * sizeof(Element));
+      source = reinterpret_cast<const Element*>(to);
     }
-    for (; j < to_step; j += n) hn::StoreU(lowest, d, to + j);
+    hn::StoreU(hn::IfThenElse(rest, element.Load(source), lowest), d, to);
+    for (int64_t j = n; j < filled; j += n) hn::StoreU(lowest, d, to + j);
   }
 }
 

@@ -62,10 +62,15 @@ class SeparableRun : SeparablePlan {
     }
   }
 
-  // Elements of x as keys; see SeparableLoops.
+  // Elements of x as keys; see SeparableLoops. Runs without gaps are one.
   void Load(const char* x, int64_t from_step, int64_t runs, int64_t count, int64_t readable, int64_t shrink, char* to,
-            int64_t to_step) const {
-    loops_.load[Log2(element_.bytes)](element_.map, x, from_step, runs, count, readable, shrink, to, to_step);
+            int64_t to_step, int64_t filled) const {
+    if (from_step == count && to_step == count && filled == count) {
+      count *= runs;
+      runs = std::min<int64_t>(runs, 1);
+      filled = count;
+    }
+    loops_.load[Log2(element_.bytes)](element_.map, x, from_step, runs, count, readable, shrink, to, to_step, filled);
   }
   // Where keys or tap numbers go.
   struct Target {
@@ -124,23 +129,37 @@ class SeparableRun : SeparablePlan {
     }
   }
 
-  // The padded row y of one tile as keys. `x` is the first element of row 0, see Readable for `readable`.
-  void LoadRow(const char* x, int64_t readable, int64_t y, char* to) const {
+  // Padded rows [y, y + rows) of one tile as keys. `x` is the first element of row 0, see Readable for `readable`.
+  void LoadRows(const char* x, int64_t readable, int64_t y, int64_t rows) const {
     const SeparableWidth& p = width_plan_;
     const Strides& s = geometry_.input;
-    const int64_t left = p.left * p.channels, count = p.count * p.channels;
+    const int64_t left = p.left * p.channels, count = p.count * p.channels, segment = p.segment * p.channels;
     const int64_t start = y * s.axis[kHeight] + p.first * s.axis[kWidth] + p.channel;
     // Reading past a row is fine only where the rows that follow are dense.
-    readable -= dense_rows_ ? start : start - y * s.axis[kHeight];
+    readable = count == 0 ? 0 : readable - (dense_rows_ ? start : start - y * s.axis[kHeight]);
+    const int64_t step = s.axis[kHeight], shrink = dense_rows_ ? step : 0;
     x += start * element_.bytes;
-    loops_.fill(to, left, false);
-    to += left * loops_.lane_bytes;
-    if (p.channels == s.axis[kWidth]) {
-      const int64_t step = PlaneStep(s);
-      Load(x, step, p.planes, count, readable, DensePlanes() ? step : 0, to, p.segment * p.channels);
-    } else {
-      Load(x, s.axis[kWidth], p.count, p.channels, readable, s.axis[kWidth], to, p.channels);
-      loops_.fill(to + count * loops_.lane_bytes, p.segment * p.channels - count, false);
+    KeyArray to = row_;
+    if (p.planes == 1 && p.channels == s.axis[kWidth]) {
+      // What is filled up to the next row includes its padding.
+      loops_.fill(to.keys, left, false);
+      to = At(to, left);
+      Load(x, step, rows - 1, count, readable, shrink, to.keys, p.pitch, p.pitch);
+      x += (rows - 1) * step * element_.bytes;
+      Load(x, step, 1, count, readable - (rows - 1) * shrink, shrink, At(to, (rows - 1) * p.pitch).keys, p.pitch,
+           segment);
+      return;
+    }
+    for (int64_t r = 0; r < rows; ++r, x += step * element_.bytes, readable -= shrink, to = At(to, p.pitch)) {
+      loops_.fill(to.keys, left, false);
+      const KeyArray begin = At(to, left);
+      if (p.channels == s.axis[kWidth]) {
+        const int64_t plane = PlaneStep(s);
+        Load(x, plane, p.planes, count, readable, DensePlanes() ? plane : 0, begin.keys, segment, segment);
+      } else {
+        Load(x, s.axis[kWidth], p.count, p.channels, readable, s.axis[kWidth], begin.keys, p.channels, p.channels);
+        loops_.fill(At(begin, count).keys, segment - count, false);
+      }
     }
   }
 
@@ -166,7 +185,7 @@ class SeparableRun : SeparablePlan {
       const int64_t most = std::min({end - y, group_, height_ring_.slots - slot});
       int64_t rows = 1;
       while (rows < most && IsTouched(height_, y + rows)) ++rows;
-      for (int64_t r = 0; r < rows; ++r) LoadRow(x, readable, y + r, At(row_, r * p.pitch).keys);
+      LoadRows(x, readable, y, rows);
       GrowTo(p.grown, rows * p.pitch);
       const bool carried = HasTaps() && p.grown > 1;
       if (p.split) {
@@ -415,7 +434,7 @@ class SeparableRun : SeparablePlan {
       const int64_t planes = std::min({most, call_.end - line, images_of_planes_ - line % images_of_planes_});
       const char* x = static_cast<const char*>(call_.x) + (image * s.batch + c * s.channel) * element_.bytes;
       Load(x, s.channel, planes, size, s.channel == size ? planes * size : size, s.channel == size ? size : 0, keys,
-           pitch);
+           pitch, pitch);
       loops_.reduce_planes(keys, planes, pitch, best);
       StorePlanes(best.keys, image, c, planes, Values());
       if (HasTaps()) StorePlanes(best.taps, image, c, planes, Taps());
@@ -456,9 +475,10 @@ class SeparableRun : SeparablePlan {
       char* const loaded = t.in_rounds % 2 == 0 ? x : rest;
       const char* const from = static_cast<const char*>(call_.x) + start(s) * element_.bytes;
       if (run(step, t.in_pitch, t.in)) {
-        Load(from, 0, 1, count * t.in, count * t.in, 0, loaded, 0);
+        Load(from, 0, 1, count * t.in, count * t.in, 0, loaded, 0, 0);
       } else {
-        Load(from, step, count, t.in, step == t.in ? count * t.in : t.in, step == t.in ? t.in : 0, loaded, t.in_pitch);
+        Load(from, step, count, t.in, step == t.in ? count * t.in : t.in, step == t.in ? t.in : 0, loaded, t.in_pitch,
+             t.in_pitch);
       }
       for (int r = 0; r < t.in_rounds; ++r) {
         const bool even = (t.in_rounds - r) % 2 == 0;
@@ -545,7 +565,7 @@ class SeparableRun : SeparablePlan {
       const int64_t image = Image(plane), c = Channel(plane);
       const Strides& s = geometry_.input;
       Load(static_cast<const char*>(call_.x) + (image * s.batch + c * s.channel) * element_.bytes, width_.input,
-           planes * height_.input, width_.input, planes * in_plane, width_.input, rows.keys, n);
+           planes * height_.input, width_.input, planes * in_plane, width_.input, rows.keys, n, n);
       loops_.grow_rows(lookups, planes * height_.input, rows);
       loops_.reduce_rows(height_, tap_step_[kHeight], planes, rows, best);
       const auto store = [&](const char* from, const Target& target) {
@@ -566,11 +586,67 @@ class SeparableRun : SeparablePlan {
   char* first_taps_;
 };
 
+// Output slices first, first + classes and so on, as many as there are below `end`, of whole planes whose windows are
+// dilated along the depth: where `classes` is right, all taps have the same residue by the dilation, so that they are
+// windows without dilation of every dilation-th input slice.
+struct ResidueClass {
+  Geometry geometry;
+  ForwardCall call;
+
+  ResidueClass(const ForwardCall& whole, int64_t classes, int64_t first, int64_t end, int64_t plane, int64_t planes,
+               int64_t element_bytes)
+      : geometry(*whole.geometry), call(whole) {
+    Axis& axis = geometry.axis[kDepth];
+    const int64_t dilation = axis.dilation, begin = axis.Begin(first);
+    const int64_t residue = (begin % dilation + dilation) % dilation;
+    axis.input = (axis.input - residue + dilation - 1) / dilation;
+    axis.output = (end - first + classes - 1) / classes;
+    axis.stride = axis.stride * classes / dilation;
+    axis.pad_before = (residue - begin) / dilation;
+    axis.dilation = 1;
+    const auto take = [](Strides* s, int64_t slice, int64_t step) {
+      const int64_t offset = slice * s->axis[kDepth];
+      s->axis[kDepth] *= step;
+      return offset;
+    };
+    call.x = static_cast<const char*>(call.x) + take(&geometry.input, residue, dilation) * element_bytes;
+    call.y = static_cast<char*>(call.y) + take(&geometry.output, first, classes) * element_bytes;
+    call.taps.origin -= take(&call.taps.strides, first, classes);
+    call.geometry = &geometry;
+    call.begin = plane * axis.output * geometry.axis[kHeight].output;
+    call.end = (plane + planes) * axis.output * geometry.axis[kHeight].output;
+  }
+};
+
 }  // namespace
 
 void RunSeparable(const ForwardCall& call, const SeparableElement& element, const SeparableLoops& loops) {
-  const SeparableProblem problem(call, loops.lanes);
-  SeparableRun(problem, element, loops).Run();
+  const auto run = [&](const ForwardCall& part) {
+    const SeparableProblem problem(part, loops.lanes);
+    SeparableRun(problem, element, loops).Run();
+  };
+  // The ring of planes holds as many slices as windows have taps if these are neighbours (i8 8x8x8 d3: 1.9 times
+  // faster).
+  const Axis& depth = call.geometry->axis[kDepth];
+  const int64_t rows = call.geometry->axis[kHeight].output;
+  const int64_t classes = depth.dilation / std::gcd(depth.stride, depth.dilation);
+  const bool overlap = depth.stride * classes < depth.kernel * depth.dilation;
+  if (classes == 1 || !overlap || depth.output < 2 * classes || depth.dilation > depth.input) return run(call);
+  ForwardCall part = call;
+  for (; part.begin < call.end; part.begin = part.end) {
+    const int64_t slice = part.begin / rows, plane = slice / depth.output, first = slice % depth.output;
+    const int64_t slices = std::min(call.end / rows - slice, depth.output - first);
+    if (part.begin % rows != 0 || slices == 0) {
+      part.end = std::min(call.end, (slice + 1) * rows);
+      run(part);
+      continue;
+    }
+    const int64_t planes = slices == depth.output ? (call.end / rows - slice) / slices : 1;
+    for (int64_t i = 0; i < std::min(classes, slices); ++i) {
+      run(ResidueClass(call, classes, first + i, first + slices, plane, planes, element.bytes).call);
+    }
+    part.end = part.begin + planes * slices * rows;
+  }
 }
 
 }  // namespace peakpool

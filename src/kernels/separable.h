@@ -73,10 +73,11 @@ struct SeparableLookups {
 
 // The loops, with or without tap numbers. "map" is the element type's object of its kind of lanes (lanes-inl.h).
 struct SeparableLoops {
-  // Maps runs of `count` elements, `from_step` apart, to keys `to_step` apart, and fills the lanes up to the next run
-  // with the lowest. Run r may read up to `readable - r * shrink` elements. May write a vector beyond the last run.
+  // Maps runs of `count` elements, `from_step` apart, to keys `to_step` apart, and fills the lanes from there to
+  // `filled` with the lowest. Run r may read up to `readable - r * shrink` elements. May write a vector beyond each
+  // run, which the next one follows.
   using Load = void(const void* map, const void* from, int64_t from_step, int64_t runs, int64_t count, int64_t readable,
-                    int64_t shrink, char* to, int64_t to_step);
+                    int64_t shrink, char* to, int64_t to_step, int64_t filled);
   // Copies runs of lanes out as another type. Run r may write up to `writable - r * shrink` elements, but only `count`
   // are meant.
   using Store = void(const void* map, const char* from, int64_t from_step, int64_t runs, int64_t count, void* to,
