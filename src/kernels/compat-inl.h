@@ -168,6 +168,32 @@ HWY_INLINE V OddLanes(D d, V lo, V hi) {
 #endif
 }
 
+// The vector whose blocks of 16 bytes begin at p + at[i].
+template <class D>
+HWY_INLINE hn::Vec<D> LoadBlocks(D d, const hn::TFromD<D>* p, const int32_t* at) {
+#if HWY_TARGET == HWY_SCALAR
+  return hn::LoadU(d, p + at[0]);
+#else
+  if constexpr (hn::MaxLanes(d) * sizeof(hn::TFromD<D>) <= 16) {
+    return hn::LoadU(d, p + at[0]);
+  } else {
+    const hn::Half<D> dh;
+    constexpr int kHalf = hn::MaxLanes(d) * sizeof(hn::TFromD<D>) / 32;
+    return hn::Combine(d, LoadBlocks(dh, p, at + kHalf), LoadBlocks(dh, p, at));
+  }
+#endif
+}
+// The upper half of the lanes, where vectors have halves.
+template <class D, class V>
+HWY_INLINE auto UpperLanes(D d, V v) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d);
+  return v;
+#else
+  return hn::UpperHalf(d, v);
+#endif
+}
+
 // Whether LookupLanes and LookupTwo exist for lanes of this size, in full vectors.
 template <class T>
 constexpr bool kHasLookup = sizeof(T) >= 4 || (HWY_TARGET <= HWY_AVX3 && sizeof(T) == 2);

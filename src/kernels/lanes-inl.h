@@ -112,6 +112,10 @@ struct NativeLanes {
   using Lane = T;
   static constexpr bool kTracksNan = true;
 
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V ToKey(D /*d*/, V bits) {
+    return bits;
+  }
   template <class D>
   static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
     return hn::LoadU(d, p);
@@ -135,9 +139,13 @@ struct IntegerLanes {
   static constexpr bool kTracksNan = false;
   I flip;  // the sign bit, for unsigned elements
 
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE V ToKey(D d, V bits) const {
+    return hn::Xor(bits, hn::Set(d, flip));
+  }
   template <class D>
   HWY_INLINE hn::Vec<D> Load(D d, const I* HWY_RESTRICT p) const {
-    return hn::Xor(hn::LoadU(d, p), hn::Set(d, flip));
+    return ToKey(d, hn::LoadU(d, p));
   }
   template <class D>
   HWY_INLINE hn::Vec<D> Broadcast(D d, const I* HWY_RESTRICT p) const {
