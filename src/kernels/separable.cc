@@ -102,9 +102,9 @@ class SeparableRun : SeparablePlan {
       next += bytes * arrays_;
       return KeyArray{keys, next - bytes};
     };
-    row_ = take(RowElements(tile_) * group_);
+    row_ = take(GroupElements(tile_, group_));
     phases_ = row_;
-    if (Splits(tile_)) phases_ = take(RowElements(tile_) * group_);
+    if (Splits(tile_)) phases_ = take(GroupElements(tile_, group_));
     ring_ = take(height_ring_.slots * RowPitch(OutElements(tile_)) + 4 * n_);
     planes_ = take(deep_ ? depth_ring_.slots * depth_ring_.pitch + 4 * n_ : 0);
     sums_ = take(tile_.depths * depth_ring_.pitch + 4 * n_);

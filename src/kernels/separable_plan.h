@@ -189,17 +189,19 @@ class SeparablePlan {
   }
   // Strides along the width are split in phases.
   bool Splits(const Tile& t) const { return width_.adaptive || LineStride(t, t.columns) > 1; }
+  // Of a padded row, and of the buffers for a group of them.
   int64_t RowElements(const Tile& t) const {
     if (width_.adaptive) {
       const int64_t columns = t.planes == 1 ? Span(t.columns, t.taps_x, width_) : t.planes * Segment();
-      return std::max(columns * t.channels, 2 * OutElements(t)) + 8 * n_;
+      return std::max(columns * t.channels, 2 * OutElements(t));
     }
     const int64_t stride = LineStride(t, t.columns);
-    const int64_t slack = (stride > 1 ? stride : 0) * t.channels + 8 * n_;
+    const int64_t slack = stride > 1 ? stride : 0;
     const int64_t columns = t.planes == 1 ? Span(t.columns, t.taps_x, width_)
                                           : t.planes * Segment() + std::max<int64_t>(0, width_.pad_before) + stride;
-    return columns * t.channels + slack;
+    return (columns + slack) * t.channels;
   }
+  int64_t GroupElements(const Tile& t, int64_t rows) const { return RowElements(t) * rows + 8 * n_; }
   int64_t OutElements(const Tile& t) const {
     const int64_t columns =
         t.planes == 1 || width_.adaptive ? t.planes * t.columns : t.planes * Segment() / LineStride(t, t.columns);
@@ -216,7 +218,7 @@ class SeparablePlan {
     const int64_t row_buffers = Splits(t) ? 2 : 1;
     const int64_t pitch = RowPitch(OutElements(t));
     const int64_t blocks = t.depths + (deep_ ? RingPlanes(t) : 0);
-    return arrays_ * (RowElements(t) * group * row_buffers + RingRows(t) * pitch + blocks * BlockElements(t) +
+    return arrays_ * (GroupElements(t, group) * row_buffers + RingRows(t) * pitch + blocks * BlockElements(t) +
                       4 * (kMaxShare + 8) * n_) +
            (arrays_ - 1) * pitch;
   }
