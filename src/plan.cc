@@ -48,8 +48,16 @@ const Kernels* KernelsFor(int32_t type, int64_t targets) {
   }
 }
 
+// No vectors: every algorithm is im2col.
+constexpr char kNoTarget[] = "none";
+
+// 0 for none.
 peakpool_status FindTarget(const char* name, int64_t* target) {
   const Targets& usable = UsableTargets();
+  if (name != nullptr && strcasecmp(name, kNoTarget) == 0) {
+    *target = 0;
+    return PEAKPOOL_OK;
+  }
   if (name == nullptr) {
     *target = usable.count > 0 ? usable.target[0] : 0;
     return PEAKPOOL_OK;
@@ -92,6 +100,7 @@ void ExplainChoice(Text* text, const char* direction, const Choice& choice, cons
 
 const char* TargetName(int i) {
   const Targets& usable = UsableTargets();
+  if (i == 0 && usable.count == 0) return kNoTarget;
   return i >= 0 && i < usable.count ? hwy::TargetName(usable.target[i]) : nullptr;
 }
 
@@ -105,16 +114,17 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
   plan->problem = problem;
   plan->problem.target = nullptr;
   plan->shape = shape;
-  plan->kernels = KernelsFor(problem.type, target);
-  plan->index_kernels = IndexKernelsFor(target);
+  plan->kernels = target == 0 ? nullptr : KernelsFor(problem.type, target);
+  plan->index_kernels = target == 0 ? nullptr : IndexKernelsFor(target);
   plan->forward = ChooseForward(shape);
   plan->backward = ChooseBackward(shape);
   plan->forward_kernel = nullptr;
   plan->backward_kernel = nullptr;
   if (plan->kernels == nullptr) {
-    // A machine that runs none of this build's targets.
-    constexpr const char* kWhy = "this machine runs no vector target of this build";
-    plan->forward = plan->backward = {Algorithm::kIm2col, kWhy, nullptr, nullptr};
+    const char* const why = problem.target != nullptr && UsableTargets().count > 0
+                                ? "no vectors asked for"
+                                : "this machine runs no vector target of this build";
+    plan->forward = plan->backward = {Algorithm::kIm2col, why, nullptr, nullptr};
   } else {
     const Kernels& kernels = *plan->kernels;
     const bool last = shape.geometry.channels_last;

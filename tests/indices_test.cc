@@ -14,6 +14,7 @@
 #include "src/kernels/index_kernels.h"
 #include "tests/guard.h"
 #include "tests/pooling.h"
+#include "tests/targets.h"
 
 namespace peakpool::tests {
 namespace {
@@ -23,6 +24,9 @@ constexpr int64_t kTable = kMost + kIndexLanes;
 
 class IndexKernel : public ::testing::Test {
  protected:
+  void SetUp() override {
+    if (!HasVectors()) GTEST_SKIP() << "this machine runs no vector target of this build";
+  }
   // Calls visit(kernels) for each target.
   template <class Visit>
   void ForEachTarget(Visit visit) {

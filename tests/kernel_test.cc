@@ -13,6 +13,7 @@
 #include "tests/guard.h"
 #include "tests/naive.h"
 #include "tests/pooling.h"
+#include "tests/targets.h"
 
 namespace peakpool::tests {
 namespace {
@@ -105,6 +106,10 @@ void InParts(int64_t lines, Random* random, Run run) {
 
 class Kernel : public ::testing::TestWithParam<Table> {
  protected:
+  void SetUp() override {
+    if (!HasVectors()) GTEST_SKIP() << "this machine runs no vector target of this build";
+  }
+
   void CheckForward(const char* name, ForwardKernel kernel, const peakpool_problem& p) {
     const Geometry geometry = GeometryOf(p);
     const Bytes x =

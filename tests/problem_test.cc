@@ -480,6 +480,17 @@ TEST(Target, NamesAreUsableAndEndWithNull) {
   EXPECT_EQ(peakpool_target_name(-1), nullptr);
 }
 
+TEST(Target, NoneIsTheReference) {
+  peakpool_problem problem = Parsed("f32 nchw 1x1x4x4 k2");
+  problem.target = "none";
+  const Plan plan(problem);
+  ASSERT_TRUE(plan) << plan.error();
+  std::vector<char> text(peakpool_explain(plan.get(), nullptr, 0) + 1);
+  peakpool_explain(plan.get(), text.data(), text.size());
+  EXPECT_NE(std::string(text.data()).find("forward: im2col ("), std::string::npos) << text.data();
+  EXPECT_NE(std::string(text.data()).find("target: none"), std::string::npos) << text.data();
+}
+
 TEST(Version, IsThere) {
   EXPECT_EQ(peakpool_abi_version(), PEAKPOOL_ABI_VERSION);
   EXPECT_STRNE(peakpool_version(), "");

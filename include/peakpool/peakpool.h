@@ -145,7 +145,8 @@ typedef struct peakpool_problem {
   peakpool_strides output_strides;              // of y, dy and the indices
   // With PEAKPOOL_CLAMP: lower <= upper, neither NaN. NaN outputs stay NaN; indices and gradients are not affected.
   peakpool_scalar clamp_lower, clamp_upper;
-  const char* target;  // NULL: the best this machine runs; else one of peakpool_target_name(). Not kept by the plan.
+  // NULL: the best this machine runs; else one of peakpool_target_name(), or "none": no vectors. Not kept by the plan.
+  const char* target;
 } peakpool_problem;
 
 // Runs task(task_context, i) once for each i in [0, count), in any order and on any threads, and returns when all are
@@ -275,7 +276,8 @@ PEAKPOOL_API const char* peakpool_last_error(void);
 PEAKPOOL_API const char* peakpool_status_name(int32_t status);
 PEAKPOOL_API const char* peakpool_version(void);  // "0.1.0"
 PEAKPOOL_API int peakpool_abi_version(void);
-// The instruction-set targets this build contains and this machine runs, best first; NULL past the end.
+// The instruction-set targets this build contains and this machine runs, best first, or "none" where there are none;
+// NULL past the end.
 PEAKPOOL_API const char* peakpool_target_name(int i);
 
 #ifdef __cplusplus
