@@ -12,6 +12,11 @@ bool IsFusedPair(const Axis& axis) {
 bool IsAdaptive(const Geometry& g) { return g.axis[0].adaptive || g.axis[1].adaptive || g.axis[2].adaptive; }
 constexpr char kAdaptive[] = "adaptive windows of unequal sizes";
 
+// Small windows around each input.
+bool IsCentred(const Geometry& g) {
+  return g.axis[kDepth].kernel == 1 && g.axis[kHeight].IsCentred() && g.axis[kWidth].IsCentred();
+}
+
 // Why the small-window kernels do not take the geometry, or null if they do.
 const char* WindowRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
@@ -20,9 +25,12 @@ const char* WindowRefusal(const Shape& shape) {
   for (const Axis& axis : g.axis) {
     if (axis.kernel > 3) return "a kernel is larger than 3";
     // Vectors of channels need neither of these.
-    if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1) return "dilation is not 1";
+    if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1 && !IsCentred(g)) {
+      return "dilation is not 1, nor is there an output per input";
+    }
   }
-  if (!g.channels_last && !IsFusedPair(g.axis[kWidth])) return "the width's kernel is not 2 or 3 with stride 1 or 2";
+  if (!g.channels_last && !IsFusedPair(g.axis[kWidth]) && !IsCentred(g))
+    return "the width's kernel is not 2 or 3 with stride 1 or 2";
   return nullptr;
 }
 

@@ -31,6 +31,12 @@ struct Axis {
     const int64_t end = dilation == 1 ? room : (room + dilation - 1) / dilation;
     return end < kernel ? end : kernel;
   }
+  // Whether every output lies on an input, the window's centre, with one tap at most on either side.
+  bool IsCentred() const {
+    const int64_t before = pad_before / dilation;
+    return !adaptive && stride == 1 && output == input && before * dilation == pad_before && before <= 1 &&
+           before < kernel && kernel - before <= 2;
+  }
   // The outputs whose windows may touch inputs [begin, end) are [FirstTouching(begin), TouchingEnd(end)).
   int64_t FirstTouching(int64_t begin) const {
     if (adaptive) return begin * output / input;

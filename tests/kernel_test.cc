@@ -319,6 +319,32 @@ TEST_P(WindowKernel, SmallWindowsWithDilation) {
   });
 }
 
+// Windows around each input, over planes that follow each other closely or not, small ones, and ones of many blocks;
+// taps may lie apart, as far as beyond the plane.
+TEST_P(WindowKernel, CentredWindows) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_first == nullptr) return;
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    for (int i = 0; i < 400 && !HasFailure(); ++i) {
+      const bool large = i % 20 == 0;
+      const int64_t most = large ? 150 : draw(1, 40);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 2), large ? 1 : draw(1, 30), draw(1, most),
+                                   draw(1, most), PEAKPOOL_INDEX_WINDOW_U8);
+      for (int a = 0; a < 2; ++a) {
+        p.kernel[a] = draw(1, 3);
+        p.dilation[a] = draw(0, 1) ? 1 : draw(1, 4);
+        const int64_t before = p.kernel[a] == 2 ? draw(0, 1) : p.kernel[a] / 2;
+        p.padding[a] = {before * p.dilation[a], (p.kernel[a] - 1 - before) * p.dilation[a]};
+      }
+      Resolve(&p);
+      if (draw(0, 4) == 0) AddGaps(&p);
+      CheckForward("window_channels_first", kernels.window_channels_first, p);
+    }
+  });
+}
+
 // Each axis with a window of its own. Channels-first: 2 or 3 wide with stride 1 or 2, up to 3 high and deep, without
 // dilation; channels-last: up to 3 on every axis, with any stride and dilation.
 TEST_P(WindowKernel, SmallWindowsOfEveryShape) {

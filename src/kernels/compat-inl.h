@@ -325,7 +325,9 @@ HWY_INLINE auto LoadTaps(D /*d*/, const uint8_t* HWY_RESTRICT p) {
   return hn::LoadU(d8, p);
 #else
   const hn::RebindToSigned<D> di;
-  if constexpr (sizeof(hn::TFromD<D>) == 8) {
+  if constexpr (sizeof(hn::TFromD<D>) == 1) {
+    return hn::BitCast(di, hn::LoadU(d8, p));
+  } else if constexpr (sizeof(hn::TFromD<D>) == 8) {
     return hn::PromoteTo(di, hn::PromoteTo(hn::Rebind<int32_t, D>(), hn::LoadU(d8, p)));
   } else {
     return hn::PromoteTo(di, hn::LoadU(d8, p));
@@ -344,23 +346,34 @@ HWY_INLINE auto SetTap(D /*d*/, int tap) {
 #endif
 }
 
-template <class D, class Taps>
-HWY_INLINE hn::Mask<D> TapsEqual(D d, Taps taps, Taps tap) {
-  const auto equal = hn::Eq(taps, tap);
+// A mask of what LoadTaps returns as one of lanes.
+template <class D, class TapMask>
+HWY_INLINE hn::Mask<D> LanesOfTaps(D d, TapMask mask) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   static_cast<void>(d);
   using Raw = decltype(hn::Mask<D>::raw);
 #if HWY_COMPILER_CLANG
-  if constexpr (sizeof(Raw) < sizeof(equal.raw)) {
+  if constexpr (sizeof(Raw) < sizeof(mask.raw)) {
     Raw raw;  // clang 14 narrows a mask through memory
-    asm("kmovw %1, %0" : "=k"(raw) : "k"(equal.raw));
+    asm("kmovw %1, %0" : "=k"(raw) : "k"(mask.raw));
     return hn::Mask<D>{raw};
   }
 #endif
-  return hn::Mask<D>{static_cast<Raw>(equal.raw)};
+  return hn::Mask<D>{static_cast<Raw>(mask.raw)};
 #else
-  return hn::RebindMask(d, equal);
+  return hn::RebindMask(d, mask);
 #endif
+}
+
+template <class D, class Taps>
+HWY_INLINE hn::Mask<D> TapsEqual(D d, Taps taps, Taps tap) {
+  return LanesOfTaps(d, hn::Eq(taps, tap));
+}
+
+// Where flags, loaded like taps, have this one.
+template <class D, class Taps>
+HWY_INLINE hn::Mask<D> TapsHave(D d, Taps flags, Taps flag) {
+  return LanesOfTaps(d, hn::TestBit(flags, flag));
 }
 
 template <class D, class Taps>

@@ -2,9 +2,9 @@
 // Small windows channels-first, both axes fused: vertical maxima of whole rows in registers, then the horizontal step
 // by de-interleaving (stride 2) or sliding (stride 1) lanes.
 //
-// Eligible geometries: channels-first; dilation 1 on every axis; (kernel, stride) of width one of (2,2), (3,2), (3,1),
-// (2,1); height and depth kernels 1 to 3 with any stride; every window has at least one tap in range on each axis. Tap
-// numbers are bytes.
+// Eligible geometries: channels-first; what window_flat-inl.h takes, else dilation 1 on every axis; (kernel, stride)
+// of width one of (2,2), (3,2), (3,1), (2,1); height and depth kernels 1 to 3 with any stride; every window has at
+// least one tap in range on each axis. Tap numbers are bytes.
 // Padding is never read or materialised: rows and columns are clamped into the window, which repeats some of its
 // elements; a maximum does not mind, and with indices every repetition carries the true number of its tap.
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -24,6 +24,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/slices-inl.h"
 #include "src/kernels/window-inl.h"
+#include "src/kernels/window_flat-inl.h"
 #include "src/kernels/window_strided-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -909,6 +910,10 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const Axis &height = g.axis[kHeight], &width = g.axis[kWidth];
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
+  if (height.dilation * width.dilation != 1 || width.kernel == 1) {
+    if (!ForwardFlat(call, lanes, separable)) separable(call);
+    return;
+  }
   if ((call.end - call.begin) * width.output * g.Taps() <= kFewTaps) {
     PoolOneByOne(call, lanes);
     return;
@@ -916,6 +921,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   if constexpr (kHasNarrowWindows<L>) {
     if (square && ForwardNarrow(call, lanes, separable)) return;
   }
+  // Lines of fewer bytes than three vectors of AVX-512 spend too much on their ends (f32 3x3: 35 columns, not 56).
+  const bool flat = call.taps.base != nullptr || width.input * static_cast<int64_t>(sizeof(typename L::Lane)) < 192;
+  if (flat && ForwardFlat(call, lanes, separable)) return;
   // Windows of small types with a depth, of lines however long, are pooled four times as fast as by the separable
   // engine.
   const bool strided = width.output < static_cast<int64_t>(hn::Lanes(d)) || (!square && sizeof(typename L::Lane) < 4);

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small windows channels-first at stride 1 whose outputs are as many as the inputs: dense planes are one flat array, in
+// which every tap lies at a constant distance from its output whatever the width, the dilation and the element type.
+//
+// Eligible geometries: channels-first; depth kernel 1; height and width with Axis::IsCentred(). Tap numbers are bytes.
+// One byte of flags per position says which taps exist; full vectors do the rest, across the ends of rows and planes:
+// the horizontal taps from the input to scratch, then the vertical ones from there. That order lets the earlier tap win
+// a tie without a look at tap numbers.
+#if defined(PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_
+#endif
+
+#include <cstring>
+
+#include "hwy/highway.h"
+#include "src/kernels/compat-inl.h"
+#include "src/kernels/kernels.h"
+#include "src/kernels/lanes-inl.h"
+#include "src/kernels/slices-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Flags of a position: the taps that its window has beside the centre.
+enum FlatFlags : uint8_t { kHasLeft = 1, kHasRight = 2, kHasUpper = 4, kHasLower = 8 };
+
+// One axis of a window: distances of the taps before and after the centre (0: there is none), and tap numbers.
+struct FlatAxis {
+  int64_t before, after;
+  int centre_tap, tap_step;
+
+  // A step along the axis is `step` positions, and `taps` tap numbers.
+  FlatAxis(const Axis& axis, int64_t step, int64_t taps)
+      : before(axis.pad_before * step),
+        after(((axis.kernel - 1) * axis.dilation - axis.pad_before) * step),
+        centre_tap(static_cast<int>(axis.pad_before / axis.dilation * taps)),
+        tap_step(static_cast<int>(taps)) {}
+};
+
+// Whether elements are mapped to scratch once, as five operations are too many for each of three loads.
+template <class L>
+constexpr bool kMapsOnce = std::is_same<L, HalfLanes>::value;
+
+template <class L>
+struct FlatWindow {
+  using T = typename L::Element;
+  using Lane = typename L::Lane;
+  using D = hn::ScalableTag<Lane>;
+  using DI = hn::RebindToSigned<D>;
+  using TI = hn::TFromD<DI>;
+  using V = hn::Vec<D>;
+  using VI = hn::Vec<DI>;
+
+  static HWY_INLINE V Load(L lanes, D d, const T* p) {
+    if constexpr (kMapsOnce<L>) {
+      return hn::LoadU(d, p);
+    } else {
+      return lanes.Load(d, p);
+    }
+  }
+
+  // The greatest of the taps along one axis that exist.
+  template <class M>
+  static HWY_INLINE V Greatest(V before, V centre, V after, M has_before, M has_after) {
+    const V v = hn::IfThenElse(has_before, hn::Max(centre, before), centre);
+    return hn::IfThenElse(has_after, hn::Max(v, after), v);
+  }
+  // The same with tap numbers.
+  template <class M>
+  static HWY_INLINE void FoldTaps(M has_before, V before, VI before_tap, M has_after, V after, VI after_tap, V& best,
+                                  VI& tap) {
+    const DI di;
+    const M earlier = hn::AndNot(hn::Gt(best, before), has_before);
+    best = hn::IfThenElse(earlier, before, best);
+    tap = hn::IfThenElse(hn::RebindMask(di, earlier), before_tap, tap);
+    const M later = hn::And(hn::Gt(after, best), has_after);
+    best = hn::IfThenElse(later, after, best);
+    tap = hn::IfThenElse(hn::RebindMask(di, later), after_tap, tap);
+  }
+
+  // Horizontal winners of `count` positions, and of more up to a full vector. True if one of them is NaN.
+  template <bool kTaps>
+  static HWY_NOINLINE bool Across(L lanes, const FlatAxis& axis, const T* x, const uint8_t* flags, int64_t count,
+                                  Lane* HWY_RESTRICT best, TI* HWY_RESTRICT taps) {
+    const D d;
+    const DI di;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const auto left = SetTap(d, kHasLeft), right = SetTap(d, kHasRight);
+    const VI centre_tap = hn::Set(di, static_cast<TI>(axis.centre_tap)),
+             before_tap = hn::Set(di, static_cast<TI>(axis.centre_tap - 1)),
+             after_tap = hn::Set(di, static_cast<TI>(axis.centre_tap + 1));
+    const T *before = x - axis.before, *after = x + axis.after;
+    auto ordered = hn::FirstN(d, hn::Lanes(d));
+    for (int64_t i = 0; i < count; i += n) {
+      const auto has = LoadTaps(d, flags + i);
+      const auto has_left = TapsHave(d, has, left), has_right = TapsHave(d, has, right);
+      V v = Load(lanes, d, x + i);
+      if constexpr (L::kTracksNan) ordered = AndOrdered(d, ordered, v, v);
+      const V b = Load(lanes, d, before + i), a = Load(lanes, d, after + i);
+      if constexpr (kTaps) {
+        VI tap = centre_tap;
+        FoldTaps(has_left, b, before_tap, has_right, a, after_tap, v, tap);
+        hn::Store(tap, di, taps + i);
+      } else {
+        v = Greatest(b, v, a, has_left, has_right);
+      }
+      hn::Store(v, d, best + i);
+    }
+    return SawNan<L>(d, ordered);
+  }
+
+  // The vertical winners among those; `count` is at least one vector.
+  template <bool kTaps>
+  static HWY_NOINLINE void Down(L lanes, const FlatAxis& axis, const Lane* best, const TI* taps, const uint8_t* flags,
+                                int64_t count, T* HWY_RESTRICT y, uint8_t* HWY_RESTRICT y_taps) {
+    const D d;
+    const DI di;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const auto upper = SetTap(d, kHasUpper), lower = SetTap(d, kHasLower);
+    const VI step = hn::Set(di, static_cast<TI>(axis.tap_step)), row = hn::Set(di, static_cast<TI>(axis.centre_tap));
+    const Lane *before = best - axis.before, *after = best + axis.after;
+    const TI *before_taps = taps - axis.before, *after_taps = taps + axis.after;
+    for (int64_t i = 0;;) {
+      const auto has = LoadTaps(d, flags + i);
+      const auto has_upper = TapsHave(d, has, upper), has_lower = TapsHave(d, has, lower);
+      V v = hn::LoadU(d, best + i);
+      const V b = hn::LoadU(d, before + i), a = hn::LoadU(d, after + i);
+      if constexpr (kTaps) {
+        VI tap = hn::LoadU(di, taps + i);
+        FoldTaps(has_upper, b, hn::Sub(hn::LoadU(di, before_taps + i), step), has_lower, a,
+                 hn::Add(hn::LoadU(di, after_taps + i), step), v, tap);
+        StoreBytes(di, hn::Add(tap, row), y_taps + i);
+      } else {
+        v = Greatest(b, v, a, has_upper, has_lower);
+      }
+      lanes.Store(d, v, y + i);
+      i += n;
+      if (HWY_LIKELY(i + n <= count)) continue;
+      if (i >= count) break;
+      i = count - n;
+    }
+  }
+
+  // x to scratch, mapped if kMapsOnce.
+  static HWY_NOINLINE void Copy(L lanes, const T* HWY_RESTRICT x, int64_t count, T* HWY_RESTRICT to) {
+    if constexpr (kMapsOnce<L>) {
+      const D d;
+      const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+      int64_t i = 0;
+      for (; i + n <= count; i += n) hn::StoreU(lanes.Load(d, x + i), d, to + i);
+      if (i == count) return;
+      memcpy(to + i, x + i, static_cast<size_t>(count - i) * sizeof(T));
+      hn::StoreU(lanes.Load(d, to + i), d, to + i);
+    } else {
+      memcpy(to, x, static_cast<size_t>(count) * sizeof(T));
+    }
+  }
+};
+
+// Pools the planes, or bands of rows of large ones, of one call.
+template <class L, bool kTaps>
+class FlatDriver {
+ public:
+  using T = typename L::Element;
+  using Window = FlatWindow<L>;
+  using Lane = typename Window::Lane;
+  using TI = typename Window::TI;
+
+  FlatDriver(const ForwardCall& a_call, L a_lanes, int64_t a_room)
+      : call(a_call),
+        g(*a_call.geometry),
+        lanes(a_lanes),
+        width(g.axis[kWidth].input),
+        height(g.axis[kHeight].input),
+        n(static_cast<int64_t>(hn::Lanes(typename Window::D()))),
+        room(a_room),
+        horizontal(g.axis[kWidth], 1, 1),
+        vertical(g.axis[kHeight], width, g.axis[kWidth].kernel) {
+    uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
+    const int64_t slack = Slack(horizontal, vertical, n);
+    x_copy = reinterpret_cast<T*>(scratch) + slack;
+    best = reinterpret_cast<Lane*>(scratch + kRegion) + slack;
+    taps = reinterpret_cast<TI*>(scratch + 2 * kRegion) + slack;
+    flags = scratch + 3 * kRegion;
+  }
+
+  // Scratch: a quarter each for copied input, horizontal winners, their taps, and flags.
+  static constexpr int64_t kRegion = kScratchBytes / 4;
+  // So many elements before and after a block may be loaded, a whole number of vectors.
+  static int64_t Slack(const FlatAxis& horizontal, const FlatAxis& vertical, int64_t n) {
+    const int64_t before = HWY_MAX(horizontal.before, vertical.before);
+    return (HWY_MAX(before, HWY_MAX(horizontal.after, vertical.after)) + n - 1) / n * n;
+  }
+
+  HWY_NOINLINE void Run(ForwardKernel separable) {
+    const int64_t plane = height * width;
+    const auto dense = [&](const Strides& s) { return s.channel == plane; };
+    for (SliceWalk walk(call, separable); walk.Next();) {
+      const bool is_run = walk.planes > 1 && dense(g.input) && dense(g.output) && (!kTaps || dense(call.taps.strides));
+      // Blocks that stay in L1 with what they read and write.
+      constexpr int64_t kBlockBytes = 4 << 10;
+      const int64_t at_a_time =
+          is_run ? HWY_MAX(HWY_MIN(kBlockBytes / static_cast<int64_t>(sizeof(T)), room) / plane, 1) : 1;
+      int64_t planes = 1;
+      for (int64_t p = 0; p < walk.planes; p += planes) {
+        planes = HWY_MIN(at_a_time, walk.planes - p);
+        const int64_t x_at = walk.x + p * g.input.channel;
+        x = static_cast<const T*>(call.x) + x_at;
+        x_size = walk.x_end - walk.x - (dense(g.input) ? p * plane : 0);
+        x_before = dense(g.input) ? p * plane : 0;
+        T* y = static_cast<T*>(call.y) + walk.y + p * g.output.channel;
+        uint8_t* y_taps =
+            kTaps ? static_cast<uint8_t*>(call.taps.base) + walk.taps + p * call.taps.strides.channel : nullptr;
+        bool nan = false;
+        if (plane <= room) {
+          nan = Block(walk.oh, walk.stop, planes, y, y_taps);
+        } else {
+          const int64_t rows = room / width - (vertical.before + vertical.after) / width;
+          for (int64_t row = walk.oh; row < walk.stop; row += rows) {
+            nan |= Block(row, HWY_MIN(row + rows, walk.stop), 1, y, y_taps);
+          }
+        }
+        if (HWY_UNLIKELY(nan)) {
+          walk.Redo(p, planes);
+          flags_planes = 0;  // they live in the call's scratch
+        }
+      }
+    }
+  }
+
+ private:
+  // Rows [begin, end) of a plane, or several whole planes. True if a NaN was seen.
+  bool Block(int64_t begin, int64_t end, int64_t planes, T* y, uint8_t* y_taps) {
+    // With the rows above and below that the windows reach.
+    const int64_t top = HWY_MAX(begin - vertical.before / width, 0);
+    const int64_t bottom = HWY_MIN(end + vertical.after / width, height);
+    const int64_t rows = bottom - top, size = planes * rows * width;
+    SetFlags(top, bottom, planes);
+    const T* from = x + top * width;
+    const int64_t x_begin = -HWY_MIN(x_before + top * width, horizontal.before);
+    const int64_t x_end = HWY_MIN(x_size - top * width, size + horizontal.after);
+    if (kMapsOnce<L> || -x_begin < horizontal.before ||
+        x_size - top * width < (size + n - 1) / n * n + horizontal.after) {
+      Window::Copy(lanes, from + x_begin, x_end - x_begin, x_copy + x_begin);
+      if (x_end < size + n) memset(x_copy + x_end, 0, static_cast<size_t>(size + n - x_end) * sizeof(T));
+      from = x_copy;
+    }
+    const bool nan = Window::template Across<kTaps>(lanes, horizontal, from, flags, size, best, taps);
+    const int64_t first = (begin - top) * width, count = planes == 1 ? (end - begin) * width : size;
+    y += begin * width;
+    if (kTaps) y_taps += begin * width;
+    if (HWY_LIKELY(count >= n)) {
+      Window::template Down<kTaps>(lanes, vertical, best + first, taps + first, flags + first, count, y, y_taps);
+    } else {
+      T* y_copy = x_copy;
+      uint8_t* taps_copy = reinterpret_cast<uint8_t*>(x_copy + n);
+      Window::template Down<kTaps>(lanes, vertical, best + first, taps + first, flags + first, n, y_copy, taps_copy);
+      memcpy(y, y_copy, static_cast<size_t>(count) * sizeof(T));
+      if (kTaps) memcpy(y_taps, taps_copy, static_cast<size_t>(count));
+    }
+    return nan;
+  }
+
+  // Flags of rows [top, bottom) of so many planes, unless they are there.
+  void SetFlags(int64_t top, int64_t bottom, int64_t planes) {
+    if (top == flags_top && bottom == flags_bottom && planes <= flags_planes) return;
+    flags_top = top, flags_bottom = bottom, flags_planes = planes;
+    const int64_t rows = bottom - top, left = HWY_MIN(horizontal.before, width),
+                  right = HWY_MIN(horizontal.after, width);
+    const auto fill = [&](int64_t at, uint8_t value, int64_t count) {
+      memset(flags + at, value, static_cast<size_t>(count));
+    };
+    // A row far from the others' ends, then copies, twice as many each time.
+    uint8_t all = kHasUpper | kHasLower;
+    if (left > 0) all |= kHasLeft;
+    if (right > 0) all |= kHasRight;
+    fill(0, all, width);
+    for (int64_t c = 0; c < left; ++c) flags[c] &= ~kHasLeft;
+    for (int64_t c = 0; c < right; ++c) flags[width - 1 - c] &= ~kHasRight;
+    Repeat(width, rows);
+    const int64_t upper = vertical.before == 0 ? rows : HWY_MIN(vertical.before / width - top, rows);
+    const int64_t lower = vertical.after == 0 ? rows : HWY_MIN(vertical.after / width - (height - bottom), rows);
+    for (int64_t i = 0; i < upper * width; ++i) flags[i] &= ~kHasUpper;
+    for (int64_t i = 0; i < lower * width; ++i) flags[rows * width - 1 - i] &= ~kHasLower;
+    Repeat(rows * width, planes);
+  }
+  void Repeat(int64_t size, int64_t times) {
+    for (int64_t done = 1; done < times; done *= 2) {
+      memcpy(flags + done * size, flags, static_cast<size_t>(HWY_MIN(done, times - done) * size));
+    }
+  }
+
+  const ForwardCall& call;
+  const Geometry& g;
+  const L lanes;
+  const int64_t width, height, n, room;
+  const FlatAxis horizontal, vertical;
+  T* x_copy;
+  Lane* best;
+  TI* taps;
+  uint8_t* flags;
+  int64_t flags_top = 0, flags_bottom = 0, flags_planes = 0;
+  // The plane, or the first of several: elements that may be read from there on, and before it.
+  const T* x;
+  int64_t x_size, x_before;
+};
+
+// True if done: dense planes, and neither so wide nor so dilated that a block would hold few rows.
+template <class L>
+HWY_NOINLINE bool ForwardFlat(const ForwardCall& call, L lanes, ForwardKernel separable) {
+  const Geometry& g = *call.geometry;
+  const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+  if (g.axis[kDepth].kernel != 1 || !h.IsCentred() || !w.IsCentred()) return false;
+  const bool with_taps = call.taps.base != nullptr;
+  if (g.input.axis[kHeight] != w.input || g.output.axis[kHeight] != w.input ||
+      (with_taps && call.taps.strides.axis[kHeight] != w.input)) {
+    return false;
+  }
+  using Driver = FlatDriver<L, false>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
+  const int64_t slack = Driver::Slack(FlatAxis(w, 1, 1), FlatAxis(h, w.input, w.kernel), n);
+  const int64_t room = Driver::kRegion / static_cast<int64_t>(sizeof(typename L::Lane)) - 2 * slack - n;
+  const int64_t shared_rows = (h.kernel - 1) * h.dilation;
+  if (room < h.input * w.input && room < 4 * shared_rows * w.input + w.input) return false;
+  if (with_taps) {
+    FlatDriver<L, true>(call, lanes, room).Run(separable);
+  } else {
+    Driver(call, lanes, room).Run(separable);
+  }
+  return true;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_
