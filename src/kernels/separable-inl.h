@@ -114,6 +114,71 @@ void LoadRuns(const void* map, const void* base, int64_t from_step, int64_t runs
   }
 }
 
+// See LoadLines: after any that a window has, even with all its columns' added.
+template <class Lane>
+constexpr Lane kNoTap = static_cast<Lane>(hwy::LimitsMax<Lane>() - SeparableLoops::kMostOrderedTaps);
+
+template <class L, class Lane, bool kTaps>
+void LoadLines(const void* map, const SeparableLines& all, int64_t lines, const SeparableLine* line, KeyArray to) {
+  using Element = typename L::Element;
+  using D = hn::ScalableTag<Lane>;
+  using V = hn::Vec<D>;
+  const ElementRuns<L, Lane> element(map);
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), count = all.count, filled = all.filled;
+  const int64_t depth_step = all.depth_step, height_step = all.height_step;
+  const int64_t last = std::max<int64_t>(0, count - n);
+  const V lowest = hn::Set(d, hwy::LimitsMin<Lane>());
+  const V no_tap = hn::Set(d, kNoTap<Lane>);
+  const V next_row = hn::Set(d, static_cast<Lane>(all.height_tap));
+  const V next_depth = hn::Set(d, static_cast<Lane>(all.depth_tap));
+  const auto mine = hn::FirstN(d, static_cast<size_t>(std::min(n, count)));
+  Lane* keys = reinterpret_cast<Lane*>(to.keys);
+  Lane* taps = reinterpret_cast<Lane*>(to.taps);
+  for (; lines > 0; --lines, ++line, keys += all.pitch, taps += all.pitch) {
+    const int64_t depths = line->depths, heights = line->heights;
+    const bool readable = line->readable;
+    const V first_tap = hn::Set(d, static_cast<Lane>(line->tap));
+    Element copy[hn::MaxLanes(d)];
+    const auto load = [&](const char* row) HWY_ATTR {
+      const Element* from = reinterpret_cast<const Element*>(row);
+      if (HWY_UNLIKELY(!readable)) {
+        std::memcpy(copy, from, static_cast<size_t>(count) * sizeof(Element));
+        from = copy;
+      }
+      return element.Load(from);
+    };
+    for (int64_t j = 0;; j += n) {
+      const int64_t at = std::min(j, last);
+      const char* slice = static_cast<const char*>(line->x) + at * static_cast<int64_t>(sizeof(Element));
+      V key = load(slice), tap = first_tap, slice_tap = first_tap;
+      const auto later = [&](int64_t y, V row_tap, const char* row) HWY_ATTR {
+        for (; y < heights; ++y, row += height_step) {
+          const V other = load(row);
+          if constexpr (kTaps) {
+            tap = hn::IfThenElse(hn::Gt(other, key), row_tap, tap);
+            row_tap = hn::Add(row_tap, next_row);
+          }
+          key = hn::Max(key, other);
+        }
+      };
+      later(1, hn::Add(first_tap, next_row), slice + height_step);
+      for (int64_t z = 1; z < depths; ++z) {
+        slice += depth_step;
+        slice_tap = hn::Add(slice_tap, next_depth);
+        later(0, slice_tap, slice);
+      }
+      hn::StoreU(hn::IfThenElse(mine, key, lowest), d, keys + at);
+      if constexpr (kTaps) hn::StoreU(hn::IfThenElse(mine, tap, no_tap), d, taps + at);
+      if (at == last) break;
+    }
+    for (int64_t j = std::max(n, count); j < filled; j += n) {
+      hn::StoreU(lowest, d, keys + j);
+      if constexpr (kTaps) hn::StoreU(no_tap, d, taps + j);
+    }
+  }
+}
+
 // Runs::Store writes Step() elements.
 template <class Runs, class Lane>
 void StoreRuns(const void* map, const char* lanes, int64_t from_step, int64_t runs, int64_t count, void* base,
@@ -153,9 +218,9 @@ struct KeyLoops {
   static HWY_INLINE Lane* Lanes(char* lanes) { return reinterpret_cast<Lane*>(lanes); }
   static HWY_INLINE const Lane* Lanes(const char* lanes) { return reinterpret_cast<const Lane*>(lanes); }
 
-  static void Fill(char* lanes, int64_t count, bool zero) {
+  static void Fill(char* lanes, int64_t count, int64_t lane) {
     const D d;
-    const V all = hn::Set(d, zero ? Lane{0} : hwy::LimitsMin<Lane>());
+    const V all = hn::Set(d, static_cast<Lane>(lane));
     for (int64_t j = 0; j < count; j += N()) hn::StoreU(all, d, Lanes(lanes) + j);
   }
 
@@ -371,6 +436,25 @@ struct Loops : KeyLoops<Lane> {
     return hn::BitCast(d, hn::Max(hn::BitCast(du, tap), hn::BitCast(du, hn::LoadU(d, first))));
   }
 
+  static void GatherOrdered(const SeparableWidth& p, KeyArray from_keys, KeyArray to_keys) {
+    const D d;
+    const Buffer from = Of(from_keys), to = Of(to_keys);
+    const int64_t windows = p.last_taps;
+    for (int64_t j = 0; j < p.out_vectors * N(); j += N()) {
+      V key, tap;
+      LoadPair(from, j, key, tap);
+      for (int64_t t = 1; t < windows; ++t) {
+        V other, other_tap;
+        LoadPair(from, j + p.window_offset[t], other, other_tap);
+        other_tap = hn::Add(other_tap, hn::Set(d, static_cast<Lane>(p.window_tap[t])));
+        const auto greater = hn::Or(hn::Gt(other, key), hn::And(hn::Eq(other, key), hn::Lt(other_tap, tap)));
+        tap = hn::IfThenElse(greater, other_tap, tap);
+        key = hn::Max(key, other);
+      }
+      StorePair(key, tap, to, j);
+    }
+  }
+
   // One operand later or earlier in the window than (key, tap), which it replaces accordingly.
   static HWY_INLINE void Later(Buffer other, int64_t at, V& key, V& tap) {
     const D d;
@@ -575,6 +659,7 @@ struct Loops : KeyLoops<Lane> {
   static void AddElement(SeparableLoops* loops, int i) {
     if constexpr (sizeof(typename L::Element) <= sizeof(Lane)) {
       loops->load[i] = &LoadRuns<L, Lane>;
+      loops->load_lines[i] = &LoadLines<L, Lane, kTaps>;
       loops->store[i] = &StoreRuns<ElementRuns<L, Lane>, Lane>;
     }
   }
@@ -582,6 +667,8 @@ struct Loops : KeyLoops<Lane> {
     SeparableLoops loops = {};
     loops.lane_bytes = sizeof(Lane);
     loops.lanes = N();
+    loops.lowest = hwy::LimitsMin<Lane>();
+    loops.no_tap = kNoTap<Lane>;
     static constexpr auto kIdentity = MakeKeyMap<Lane>();
     loops.identity = &kIdentity;
     if constexpr (sizeof(Lane) == 8) {
@@ -603,6 +690,7 @@ struct Loops : KeyLoops<Lane> {
     loops.split_adaptive = &Keys::SplitAdaptive;
     loops.gather = &Gather<false>;
     loops.gather_carried = &Gather<kTaps>;
+    if constexpr (kTaps) loops.gather_ordered = &GatherOrdered;
     loops.reduce_columns = &ReduceColumns;
     loops.reduce_planes = &ReducePlanes;
     loops.deinterleave = &Keys::Deinterleave;

@@ -19,12 +19,14 @@ namespace {
 int Log2(int64_t bytes) { return bytes >= 8 ? 3 : static_cast<int>(bytes / 2); }
 
 class SeparableRun : SeparablePlan {
+  static constexpr int64_t kMaxLines = 96;  // in a group; see HeightFirst
+
  public:
   SeparableRun(const SeparableProblem& problem, const SeparableElement& element, const SeparableLoops& loops)
       : SeparablePlan(problem, loops.lane_bytes, loops.lanes), loops_(loops), element_(element) {}
 
   [[gnu::cold]] void Run() {
-    if (GlobalPlanes() || Transposed() || RowPlanes()) return;
+    if (GlobalPlanes() || Transposed() || RowPlanes() || HeightFirst()) return;
     ChooseTile();
     TakeScratch();
     for (int64_t line = call_.begin; line < call_.end;) {
@@ -81,6 +83,10 @@ class SeparableRun : SeparablePlan {
     char* base;
     void Store(const char* from, int64_t from_step, int64_t runs, int64_t count, char* to, int64_t to_step,
                int64_t writable, int64_t shrink) const {
+      if (from_step == count && to_step == count && writable == count * runs) {  // all in one
+        count = writable;
+        runs = std::min<int64_t>(runs, 1);
+      }
       store(map, from, from_step, runs, count, to, to_step, writable, shrink);
     }
   };
@@ -118,7 +124,7 @@ class SeparableRun : SeparablePlan {
   // Tap numbers of the first in-range taps, where windows begin in the padding.
   [[gnu::cold]] void PlanEdge() const {
     const SeparableWidth& p = width_plan_;
-    loops_.fill(first_taps_, p.out_pitch, true);
+    loops_.fill(first_taps_, p.out_pitch, 0);
     for (int64_t plane = 0; plane < p.planes; ++plane) {
       for (int64_t o = 0; o < p.edge; ++o) {
         const int64_t begin = width_.Begin(p.ox + o) + p.tap * width_.dilation;
@@ -142,7 +148,7 @@ class SeparableRun : SeparablePlan {
     KeyArray to = row_;
     if (p.planes == 1 && p.channels == s.axis[kWidth]) {
       // What is filled up to the next row includes its padding.
-      loops_.fill(to.keys, left, false);
+      loops_.fill(to.keys, left, loops_.lowest);
       to = At(to, left);
       Load(x, step, rows - 1, count, readable, shrink, to.keys, p.pitch, p.pitch);
       x += (rows - 1) * step * element_.bytes;
@@ -151,14 +157,14 @@ class SeparableRun : SeparablePlan {
       return;
     }
     for (int64_t r = 0; r < rows; ++r, x += step * element_.bytes, readable -= shrink, to = At(to, p.pitch)) {
-      loops_.fill(to.keys, left, false);
+      loops_.fill(to.keys, left, loops_.lowest);
       const KeyArray begin = At(to, left);
       if (p.channels == s.axis[kWidth]) {
         const int64_t plane = PlaneStep(s);
         Load(x, plane, p.planes, count, readable, DensePlanes() ? plane : 0, begin.keys, segment, segment);
       } else {
         Load(x, s.axis[kWidth], p.count, p.channels, readable, s.axis[kWidth], begin.keys, p.channels, p.channels);
-        loops_.fill(At(begin, count).keys, segment - count, false);
+        loops_.fill(At(begin, count).keys, segment - count, loops_.lowest);
       }
     }
   }
@@ -387,7 +393,7 @@ class SeparableRun : SeparablePlan {
     if (any_empty) {
       for (int64_t r = 0; r < rows; ++r) {
         if (empty || IsEmpty(height_, oy + r)) {
-          loops_.fill(At(from, r * p.out_pitch).keys, p.out_vectors * n_, false);
+          loops_.fill(At(from, r * p.out_pitch).keys, p.out_vectors * n_, loops_.lowest);
         }
       }
     }
@@ -578,6 +584,121 @@ class SeparableRun : SeparablePlan {
       plane += planes;
     }
     return true;
+  }
+
+  // --- Small windows ----------------------------------------------------------------------------------------------
+
+  // Channels-first windows of few rows: all rows of a window at once while they are loaded, then the width of a group
+  // of lines as one flat row. False if the call is something else.
+  [[gnu::cold]] bool HeightFirst() {
+    const Axis &d = depth_, &h = height_, &w = width_;
+    const int64_t rows = d.kernel * h.kernel;
+    if (geometry_.channels_last || may_be_empty_ || d.adaptive || h.adaptive || w.adaptive) return false;
+    if (rows == 1 || rows > 9 || rows > 4 * d.stride * h.stride || w.kernel > 7) return false;
+    if (HasTaps() && call_.geometry->Taps() > SeparableLoops::kMostOrderedTaps) return false;
+    const Strides &in = geometry_.input, &out = geometry_.output;
+    if (in.axis[kWidth] != 1 || out.axis[kWidth] != 1 || (HasTaps() && call_.taps.strides.axis[kWidth] != 1))
+      return false;
+    tile_ = {w.output, 1, 1, 1, h.kernel, w.kernel, 1};
+    const int64_t row = RowElements(tile_);
+    group_ = std::min(kMaxLines, 96 * n_ / row);
+    if (group_ < 1) return false;
+    PlanWidth(0, w.output, 0, 1, 0, 1);
+    SeparableWidth& p = width_plan_;
+    const int64_t pitch = p.split ? p.split_pitch : p.pitch;
+    if (p.grown > 1) {
+      p.columns = 0;  // no plan
+      return false;
+    }
+    char* next = static_cast<char*>(call_.scratch);
+    const auto take = [&] {
+      const int64_t bytes = GroupElements(tile_, group_) * loops_.lane_bytes;
+      next += bytes * arrays_;
+      return KeyArray{next - bytes * arrays_, next - bytes};
+    };
+    row_ = take();
+    phases_ = p.split ? take() : row_;
+    sums_ = take();
+    const bool dense = IsDense(out) && (!HasTaps() || IsDense(call_.taps.strides));
+    const SeparableLines all = {d.dilation * in.axis[kDepth] * element_.bytes,
+                                h.dilation * in.axis[kHeight] * element_.bytes,
+                                tap_step_[kDepth],
+                                tap_step_[kHeight],
+                                p.count,
+                                p.pitch,
+                                p.pitch};
+    SeparableLine lines[kMaxLines];
+    for (int64_t line = call_.begin, count; line < call_.end; line += count) {
+      const int64_t first = line % h.output;
+      count = std::min({group_, call_.end - line, dense ? group_ : h.output - first});
+      PlanLines(line, count, lines);
+      loops_.fill(row_.keys, p.left, loops_.lowest);
+      if (HasTaps()) loops_.fill(row_.taps, p.left, loops_.no_tap);
+      loops_.load_lines[Log2(element_.bytes)](element_.map, all, count, lines, At(row_, p.left));
+      if (p.split) {
+        loops_.split(p, row_.keys, phases_.keys, count * p.pitch);
+        if (HasTaps()) loops_.split(p, row_.taps, phases_.taps, count * p.pitch);
+      }
+      p.out_vectors = CeilDivide(count * pitch, n_);
+      if (HasTaps()) {
+        loops_.gather_ordered(p, phases_, sums_);
+      } else {
+        loops_.gather(p, phases_, sums_, 1, 0, {});
+      }
+      const auto store = [&](const char* from, const Target& target) {
+        const Strides& s = target.strides;
+        const int64_t slice = line / h.output, plane = slice / d.output;
+        const int64_t start = Image(plane) * s.batch + Channel(plane) * s.channel + slice % d.output * s.axis[kDepth] +
+                              first * s.axis[kHeight];
+        const bool flat = dense || s.axis[kHeight] == w.output;
+        target.Store(from, pitch, count, w.output, target.base + start * target.bytes,
+                     dense ? w.output : s.axis[kHeight], flat ? count * w.output : w.output, flat ? w.output : 0);
+      };
+      store(sums_.keys, Values());
+      if (HasTaps()) store(sums_.taps, Taps());
+    }
+    return true;
+  }
+  // Whether all lines follow each other.
+  bool IsDense(const Strides& s) const {
+    const int64_t line = width_.output, slice = line * height_.output, plane = slice * depth_.output;
+    return (height_.output == 1 || s.axis[kHeight] == line) && (depth_.output == 1 || s.axis[kDepth] == slice) &&
+           (geometry_.channels == 1 || s.channel == plane) &&
+           (geometry_.batch == 1 || s.batch == plane * geometry_.channels);
+  }
+  // The rows of output lines [line, line + count).
+  void PlanLines(int64_t line, int64_t count, SeparableLine* lines) const {
+    const Axis d = depth_, h = height_;
+    const Strides& s = geometry_.input;
+    const int64_t bytes = element_.bytes, row_bytes = s.axis[kHeight] * bytes, tap_step = tap_step_[kHeight];
+    const int64_t reach = (h.kernel - 1) * h.dilation, first_column = width_plan_.first;
+    const bool whole_vectors = width_plan_.count >= n_;
+    int64_t o = line % h.output, slice = line / h.output;
+    for (; count > 0; o = 0, ++slice) {
+      const int64_t oz = slice % d.output, plane = slice / d.output, n = Image(plane), c = Channel(plane);
+      const int64_t tz = d.FirstTap(oz), depths = d.TapEnd(oz) - tz, z = d.Begin(oz) + tz * d.dilation;
+      const int64_t tap = problem_.tap_origin + tz * tap_step_[kDepth];
+      const char* const x =
+          static_cast<const char*>(call_.x) + (n * s.batch + c * s.channel + z * s.axis[kDepth] + first_column) * bytes;
+      // Rows of the last slice that begin below this may be read by the vector.
+      const int64_t readable =
+          (dense_rows_ ? Readable(n, c, z + (depths - 1) * d.dilation) : width_.input) - first_column - n_;
+      const int64_t row_step = dense_rows_ ? width_.input : 0, rows = std::min(count, h.output - o);
+      int64_t begin = o * h.stride - h.pad_before;
+      for (int64_t r = 0; r < rows; ++r, ++o, begin += h.stride) {
+        int64_t first = 0, heights = h.kernel, y = begin;
+        if (begin < 0 || begin + reach >= h.input) {
+          first = h.FirstTap(o);
+          heights = h.TapEnd(o) - first;
+          y += first * h.dilation;
+        }
+        lines[r] = {x + y * row_bytes, static_cast<int32_t>(depths), static_cast<int32_t>(heights),
+                    static_cast<int32_t>(tap + first * tap_step),
+                    whole_vectors || (y + (heights - 1) * h.dilation) * row_step <= readable};
+      }
+      lines += rows;
+      count -= rows;
+    }
   }
 
   const SeparableLoops& loops_;

@@ -71,6 +71,20 @@ struct SeparableLookups {
   bool strided;
 };
 
+// The rows of x that an output line reduces: `depths` x `heights` in-range taps from x on, whose numbers begin at
+// `tap`.
+struct SeparableLine {
+  const void* x;
+  int32_t depths, heights, tap;
+  bool readable;  // a whole vector from each of them
+};
+// What all lines of a call have in common: bytes and numbers from tap to tap of either axis, elements per row, lanes
+// that padding takes up to the next line's elements, and lanes from line to line.
+struct SeparableLines {
+  int64_t depth_step, height_step, depth_tap, height_tap;
+  int64_t count, filled, pitch;
+};
+
 // The loops, with or without tap numbers. "map" is the element type's object of its kind of lanes (lanes-inl.h).
 struct SeparableLoops {
   // Maps runs of `count` elements, `from_step` apart, to keys `to_step` apart, and fills the lanes from there to
@@ -83,15 +97,23 @@ struct SeparableLoops {
   using Store = void(const void* map, const char* from, int64_t from_step, int64_t runs, int64_t count, void* to,
                      int64_t to_step, int64_t writable, int64_t shrink);
 
+  // The greatest key of each column of each line; with taps, the first row that has it. Padding gets the lowest key and
+  // tap numbers beyond all others.
+  using LoadLines = void(const void* map, const SeparableLines& all, int64_t count, const SeparableLine* lines,
+                         KeyArray to);
+  static constexpr int64_t kMostOrderedTaps = 63;
+
   int64_t lane_bytes, lanes;  // lanes per vector
+  int64_t lowest, no_tap;     // the key and the tap number of padding
   const void* identity;       // the map of elements that are keys already
   // Item i is for elements of 2^i bytes; null where such never pass through these lanes. Tap numbers are unsigned.
   Load* load[4];
+  LoadLines* load_lines[4];
   Store* store[4];
   Store* store_taps[4];
 
-  // Writes whole vectors, and the lowest key if not `zero`.
-  void (*fill)(char* to, int64_t count, bool zero);
+  // Writes whole vectors.
+  void (*fill)(char* to, int64_t count, int64_t lane);
   // Windows of `from` taps become windows of `to` <= 4 * from taps, in place, over `count` elements.
   void (*grow)(const SeparableWidth& width, KeyArray row, int64_t from, int64_t to, int64_t count);
   // Every stride-th pixel of `count` elements to its phase; only the first phase when windows are already grown.
@@ -102,6 +124,8 @@ struct SeparableLoops {
                       SeparableRowTaps row_taps);
   Gather* gather;
   Gather* gather_carried;
+  // The same over one row of windows each of which carries the number of its first row: the lowest number wins ties.
+  void (*gather_ordered)(const SeparableWidth& width, KeyArray from, KeyArray to);
   void (*reduce_columns)(const SeparableColumn& column);
 
   // The greatest key of each of some planes, `pitch` apart, by way of a vector for each; with taps, also where it is.
