@@ -7,21 +7,15 @@
 #include <cstring>
 #include <thread>
 
+#include "tools/sizes.h"
+
 namespace peakpool_bench {
 namespace {
 
-constexpr size_t kPage = 4096;
+using peakpool::tools::ElementBytes;
+using peakpool::tools::IndexBytes;
 
-size_t IndexSize(int32_t format) {
-  switch (format) {
-    case PEAKPOOL_INDEX_NONE: return 0;
-    case PEAKPOOL_INDEX_WINDOW_U8: return 1;
-    case PEAKPOOL_INDEX_WINDOW_U16: return 2;
-    case PEAKPOOL_INDEX_WINDOW_U32:
-    case PEAKPOOL_INDEX_PLANE_I32: return 4;
-    default: return 8;
-  }
-}
+constexpr size_t kPage = 4096;
 
 uint16_t HalfFromFloat(float value) {  // normal halves and zero only
   uint32_t bits;
@@ -93,7 +87,7 @@ void StoreFloat(int32_t type, float value, void* data, size_t i) {
 void Fill(int32_t type, size_t n, bool small_integers, void* data) {
   Random random;
   if (type > PEAKPOOL_BF16) {
-    for (size_t i = 0; i < n * ElementSize(type); ++i)
+    for (size_t i = 0; i < n * ElementBytes(type); ++i)
       static_cast<uint8_t*>(data)[i] = static_cast<uint8_t>(random.Next());
     return;
   }
@@ -106,21 +100,6 @@ void Fill(int32_t type, size_t n, bool small_integers, void* data) {
 }
 
 }  // namespace
-
-size_t ElementSize(int32_t type) {
-  switch (type) {
-    case PEAKPOOL_I8:
-    case PEAKPOOL_U8: return 1;
-    case PEAKPOOL_F16:
-    case PEAKPOOL_BF16:
-    case PEAKPOOL_I16:
-    case PEAKPOOL_U16: return 2;
-    case PEAKPOOL_F32:
-    case PEAKPOOL_I32:
-    case PEAKPOOL_U32: return 4;
-    default: return 8;
-  }
-}
 
 const char* TypeName(int32_t type) {
   static const char* const kNames[] = {"f32", "f64", "f16", "bf16", "i8",  "u8",
@@ -159,11 +138,11 @@ bool Task::Prepare(peakpool_problem problem, Mode mode, int threads, std::string
   }
   problem_ = *peakpool_plan_problem(plan_);
   problem_.target = problem.target;  // which a plan does not keep
-  const size_t size = ElementSize(problem_.type);
+  const size_t size = ElementBytes(problem_.type);
   const size_t inputs = InputElements(problem_), outputs = OutputElements(problem_);
   x_ = Buffer(inputs * size, 0);
   y_ = Buffer(outputs * size, 1024);
-  index_ = Buffer(outputs * IndexSize(problem_.index_format), 2048);
+  index_ = Buffer(outputs * IndexBytes(problem_.index_format), 2048);
   if (mode == Mode::kBackward) {
     dy_ = Buffer(outputs * size, 3072);
     dx_ = Buffer(inputs * size, 512);
@@ -197,9 +176,9 @@ void Task::RunOurs(void* context) { static_cast<const Task*>(context)->Execute()
 Side Task::Ours() { return {"peakpool", RunOurs, this}; }
 
 Streams Task::TaskStreams() const {
-  const size_t size = ElementSize(problem_.type);
+  const size_t size = ElementBytes(problem_.type);
   const size_t x = InputElements(problem_) * size, y = OutputElements(problem_) * size;
-  const size_t index = OutputElements(problem_) * IndexSize(problem_.index_format);
+  const size_t index = OutputElements(problem_) * IndexBytes(problem_.index_format);
   if (mode_ == Mode::kBackward) return {{dy_.data(), index_.data()}, {dx_.data(), nullptr}, {y, index}, {x, 0}};
   return {{x_.data(), nullptr}, {y_.data(), index_.data()}, {x, 0}, {y, index}};
 }
@@ -257,7 +236,7 @@ std::string Task::Compare(const Peer& peer, void* handle) const {
   const void* theirs = peer.result(handle);
   const void* ours = mode_ == Mode::kBackward ? dx_.data() : y_.data();
   const size_t n = mode_ == Mode::kBackward ? InputElements(problem_) : OutputElements(problem_);
-  if (std::memcmp(ours, theirs, n * ElementSize(problem_.type)) != 0) {
+  if (std::memcmp(ours, theirs, n * ElementBytes(problem_.type)) != 0) {
     for (size_t i = 0; i < n; ++i) {
       const double a = Value(problem_.type, ours, i), b = Value(problem_.type, theirs, i);
       if (!(a == b)) {

@@ -14,7 +14,6 @@
 
 namespace peakpool_bench {
 
-size_t ElementSize(int32_t type);
 const char* TypeName(int32_t type);
 const char* ModeName(Mode mode);
 
