@@ -104,7 +104,7 @@ bool PoolStrided(L lanes, const StridedCode<typename L::Element>& in,
       if constexpr (kTaps) {
         const VI tap0 = hn::Load(di, table + 2 * n), tap1 = hn::Load(di, table + 3 * n),
                  tap2 = hn::Load(di, table + 4 * n);
-        const auto winner = [=](V lo, V hi, VI& of_row) PEAKPOOL_INLINED {
+        const auto winner = [&](V lo, V hi, VI& of_row) PEAKPOOL_INLINED {
           const V even = hn::Min(EvenLanes(d, lo, hi), even_limit);
           V v = even;
           of_row = tap0;
