@@ -137,17 +137,8 @@ void LoadLines(const void* map, const SeparableLines& all, int64_t lines, const 
   Lane* taps = reinterpret_cast<Lane*>(to.taps);
   for (; lines > 0; --lines, ++line, keys += all.pitch, taps += all.pitch) {
     const int64_t depths = line->depths, heights = line->heights;
-    const bool readable = line->readable;
     const V first_tap = hn::Set(d, static_cast<Lane>(line->tap));
-    Element copy[hn::MaxLanes(d)];
-    const auto load = [&](const char* row) HWY_ATTR {
-      const Element* from = reinterpret_cast<const Element*>(row);
-      if (HWY_UNLIKELY(!readable)) {
-        std::memcpy(copy, from, static_cast<size_t>(count) * sizeof(Element));
-        from = copy;
-      }
-      return element.Load(from);
-    };
+    const auto load = [&](const char* row) HWY_ATTR { return element.Load(reinterpret_cast<const Element*>(row)); };
     for (int64_t j = 0;; j += n) {
       const int64_t at = std::min(j, last);
       const char* slice = static_cast<const char*>(line->x) + at * static_cast<int64_t>(sizeof(Element));

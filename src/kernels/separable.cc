@@ -601,7 +601,8 @@ class SeparableRun : SeparablePlan {
       return false;
     tile_ = {w.output, 1, 1, 1, h.kernel, w.kernel, 1};
     const int64_t row = RowElements(tile_);
-    group_ = std::min(kMaxLines, 96 * n_ / row);
+    // Three buffers, and the rows that LoadLines copies.
+    group_ = std::min(kMaxLines, std::min(96 * n_, capacity_ / (3 * arrays_) - 12 * n_) / row);
     if (group_ < 1) return false;
     PlanWidth(0, w.output, 0, 1, 0, 1);
     SeparableWidth& p = width_plan_;
@@ -634,7 +635,7 @@ class SeparableRun : SeparablePlan {
       PlanLines(line, count, lines);
       loops_.fill(row_.keys, p.left, loops_.lowest);
       if (HasTaps()) loops_.fill(row_.taps, p.left, loops_.no_tap);
-      loops_.load_lines[Log2(element_.bytes)](element_.map, all, count, lines, At(row_, p.left));
+      LoadLines(all, lines, count, At(row_, p.left));
       if (p.split) {
         loops_.split(p, row_.keys, phases_.keys, count * p.pitch);
         if (HasTaps()) loops_.split(p, row_.taps, phases_.taps, count * p.pitch);
@@ -659,6 +660,32 @@ class SeparableRun : SeparablePlan {
     }
     return true;
   }
+  [[gnu::noinline]] void LoadLines(const SeparableLines& all, const SeparableLine* lines, int64_t count,
+                                   KeyArray to) const {
+    const auto load = loops_.load_lines[Log2(element_.bytes)];
+    for (int64_t i = 0, run; i < count; i += run) {
+      for (run = 0; i + run < count && lines[i + run].readable; ++run) {
+      }
+      if (run > 0) {
+        load(element_.map, all, run, lines + i, At(to, i * all.pitch));
+        continue;
+      }
+      // A row per vector of lanes, which is no less than one of elements.
+      run = 1;
+      SeparableLine line = lines[i];
+      SeparableLines copied = all;
+      copied.height_step = n_ * loops_.lane_bytes;
+      copied.depth_step = copied.height_step * line.heights;
+      for (int64_t r = 0; r < line.depths * line.heights; ++r) {
+        std::memcpy(
+            sums_.keys + r * copied.height_step,
+            static_cast<const char*>(line.x) + r / line.heights * all.depth_step + r % line.heights * all.height_step,
+            static_cast<size_t>(all.count * element_.bytes));
+      }
+      line.x = sums_.keys;
+      load(element_.map, copied, 1, &line, At(to, i * all.pitch));
+    }
+  }
   // Whether all lines follow each other.
   bool IsDense(const Strides& s) const {
     const int64_t line = width_.output, slice = line * height_.output, plane = slice * depth_.output;
@@ -666,8 +693,8 @@ class SeparableRun : SeparablePlan {
            (geometry_.channels == 1 || s.channel == plane) &&
            (geometry_.batch == 1 || s.batch == plane * geometry_.channels);
   }
-  // The rows of output lines [line, line + count).
-  void PlanLines(int64_t line, int64_t count, SeparableLine* lines) const {
+  // The rows of output lines [line, line + count). Not part of cold code.
+  [[gnu::noinline]] void PlanLines(int64_t line, int64_t count, SeparableLine* lines) const {
     const Axis d = depth_, h = height_;
     const Strides& s = geometry_.input;
     const int64_t bytes = element_.bytes, row_bytes = s.axis[kHeight] * bytes, tap_step = tap_step_[kHeight];

@@ -76,7 +76,7 @@ struct SeparableLookups {
 struct SeparableLine {
   const void* x;
   int32_t depths, heights, tap;
-  bool readable;  // a whole vector from each of them
+  bool readable;  // a whole vector from each of them, or the driver copies them to where it is
 };
 // What all lines of a call have in common: bytes and numbers from tap to tap of either axis, elements per row, lanes
 // that padding takes up to the next line's elements, and lanes from line to line.
