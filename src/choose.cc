@@ -17,6 +17,16 @@ bool IsCentred(const Geometry& g) {
   return g.axis[kDepth].kernel == 1 && g.axis[kHeight].IsCentred() && g.axis[kWidth].IsCentred();
 }
 
+bool HasDepth(const Geometry& g) { return g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1; }
+
+// No input lies in two windows, nor do taps leave gaps.
+bool AreWindowsApart(const Geometry& g) {
+  for (const Axis& axis : g.axis) {
+    if ((axis.output != 1 && axis.kernel > axis.stride) || (axis.dilation != 1 && axis.kernel != 1)) return false;
+  }
+  return true;
+}
+
 // Why the small-window kernels do not take the geometry, or null if they do.
 const char* WindowRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
@@ -59,16 +69,26 @@ const char* WideRefusal(const Shape& shape) {
   return nullptr;
 }
 
-// The same for the gradients of small windows.
+// Vectors of channels move gradients from this many bytes on.
+constexpr int64_t kLeastApartBytes = 64;
+
+// The same for gradients.
 const char* GatherRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
+  const bool bytes = shape.problem.index_format == PEAKPOOL_INDEX_WINDOW_U8;
   if (shape.has_empty_window) return "some windows are empty";
+  if (IsAdaptive(g)) return kAdaptive;
+  // Other formats are decoded to bytes by the line, one channel at least.
+  const bool decodes = bytes || (g.Taps() <= 256 && g.axis[kWidth].output <= kLongestDecodedLine);
+  const bool moves_channels =
+      g.channels * ElementBytes(shape.problem.type) >= kLeastApartBytes && !(shape.problem.flags & PEAKPOOL_ACCUMULATE);
+  if (AreWindowsApart(g) && decodes && (bytes || !HasDepth(g)) && (!g.channels_last || moves_channels)) return nullptr;
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
   const Axis& d = g.axis[kDepth];
-  if (d.kernel != 1 || d.stride != 1) {
+  if (HasDepth(g)) {
     // Channels-last, dx is summed slice after slice of the windows' depth.
-    if (!g.channels_last || d.kernel > 3 || d.dilation != 1 || shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8) {
+    if (!g.channels_last || d.kernel > 3 || d.dilation != 1 || !bytes) {
       return "the window has a depth";
     }
     if (ElementBytes(shape.problem.type) == 2 && d.kernel > d.stride) {
@@ -76,13 +96,9 @@ const char* GatherRefusal(const Shape& shape) {
     }
   }
   if (w.dilation != 1 || h.dilation != 1) return "dilation is not 1";
-  if (IsAdaptive(g)) return kAdaptive;
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
   if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
-  // Other formats are decoded to bytes by the line, one channel at least.
-  if (shape.problem.index_format != PEAKPOOL_INDEX_WINDOW_U8 && w.output > kLongestDecodedLine) {
-    return "lines are too long for their indices to be decoded";
-  }
+  if (!decodes) return "lines are too long for their indices to be decoded";
   return nullptr;
 }
 
@@ -112,7 +128,7 @@ Choice ChooseBackward(const Shape& shape) {
   if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
   const char* why = GatherRefusal(shape);
   if (why != nullptr) return {Algorithm::kScatter, "takes every geometry", "gather", why};
-  return {Algorithm::kGather, "a small window with compact indices", nullptr, nullptr};
+  return {Algorithm::kGather, "small windows, or windows apart", nullptr, nullptr};
 }
 
 }  // namespace peakpool

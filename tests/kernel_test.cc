@@ -389,6 +389,44 @@ TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
   });
 }
 
+// Gradients of windows that do not overlap: of any size, with gaps, and with one window to an axis.
+TEST_P(WindowKernel, GradientsOfWindowsApart) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.gather_channels_first == nullptr) return;
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 1500 && !HasFailure(); ++i) {
+      const bool last = i % 3 == 0;
+      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, draw(1, 2), 1, 1, 1,
+                                   PEAKPOOL_INDEX_WINDOW_U8);
+      p.rank = 3;
+      p.channels = last ? draw(1, 3 * lanes) : draw(1, 9);
+      bool legal = true;
+      for (int a = 0; a < 3; ++a) {
+        const bool row = !last && a == 2, plain = draw(0, 1);
+        p.kernel[a] = a == 0 && plain ? 1 : draw(0, 2) == 0 ? draw(1, 9) : draw(1, 3);
+        if (a != 0 && plain) p.kernel[a] = 2;
+        p.stride[a] = p.kernel[a] + (plain ? 0 : draw(0, 2));
+        p.input[a] = draw(1, row && draw(0, 1) ? 5 * lanes : 7);
+        if (a == 0 && plain) p.input[a] = 1;
+        if (plain && draw(0, 1)) p.input[a] = (p.input[a] + p.stride[a] - 1) / p.stride[a] * p.stride[a];
+        p.padding[a] =
+            plain ? peakpool_padding{0, 0} : peakpool_padding{draw(0, p.kernel[a] - 1), draw(0, p.kernel[a] - 1)};
+        if (draw(0, 5) == 0) p.kernel[a] = p.input[a], p.stride[a] = 1, p.padding[a] = {0, 0};
+        legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= p.kernel[a];
+      }
+      if (!legal || p.kernel[0] * p.kernel[1] * p.kernel[2] > 256) continue;
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (draw(0, 2) == 0) AddGaps(&p);
+      CheckBackward(last ? "gather_channels_last" : "gather_channels_first",
+                    last ? kernels.gather_channels_last : kernels.gather_channels_first, p);
+    }
+  });
+}
+
 class WideKernel : public Kernel {};
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WideKernel);
 

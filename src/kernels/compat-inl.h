@@ -257,21 +257,34 @@ HWY_INLINE void StorePairs(D d, V even, V odd, hn::TFromD<D>* HWY_RESTRICT to) {
 #if HWY_TARGET <= HWY_AVX3
   constexpr int kSize = sizeof(hn::TFromD<D>);
   if constexpr (sizeof(V) == 64 && kSize == 4) {
+    const hn::RebindToFloat<D> df;
+    const __m512 even_raw = hn::BitCast(df, even).raw, odd_raw = hn::BitCast(df, odd).raw;
     const __m512i lower = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     const __m512i upper = _mm512_add_epi32(lower, _mm512_set1_epi32(8));
-    _mm512_storeu_ps(to, _mm512_permutex2var_ps(even.raw, lower, odd.raw));
-    _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(even.raw, upper, odd.raw));
+    _mm512_storeu_ps(to, _mm512_permutex2var_ps(even_raw, lower, odd_raw));
+    _mm512_storeu_ps(to + 16, _mm512_permutex2var_ps(even_raw, upper, odd_raw));
     return;
   } else if constexpr (sizeof(V) == 32 && kSize == 4) {
+    const hn::RebindToFloat<D> df;
     const __m512i order = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    _mm512_storeu_ps(to,
-                     _mm512_permutex2var_ps(_mm512_castps256_ps512(even.raw), order, _mm512_castps256_ps512(odd.raw)));
+    _mm512_storeu_ps(to, _mm512_permutex2var_ps(_mm512_castps256_ps512(hn::BitCast(df, even).raw), order,
+                                                _mm512_castps256_ps512(hn::BitCast(df, odd).raw)));
     return;
   } else if constexpr (sizeof(V) == 64 && kSize == 8) {
+    const hn::RebindToFloat<D> df;
+    const __m512d even_raw = hn::BitCast(df, even).raw, odd_raw = hn::BitCast(df, odd).raw;
     const __m512i lower = _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0),
                   upper = _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4);
-    _mm512_storeu_pd(to, _mm512_permutex2var_pd(even.raw, lower, odd.raw));
-    _mm512_storeu_pd(to + 8, _mm512_permutex2var_pd(even.raw, upper, odd.raw));
+    _mm512_storeu_pd(to, _mm512_permutex2var_pd(even_raw, lower, odd_raw));
+    _mm512_storeu_pd(to + 8, _mm512_permutex2var_pd(even_raw, upper, odd_raw));
+    return;
+  } else if constexpr (sizeof(V) == 64 && kSize == 2) {
+    const __m512i pairs = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __m512i lower =
+        _mm512_add_epi32(_mm512_or_si512(pairs, _mm512_slli_epi32(pairs, 16)), _mm512_set1_epi32(0x200000));
+    const __m512i upper = _mm512_add_epi32(lower, _mm512_set1_epi32(0x100010));
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(even.raw, lower, odd.raw));
+    _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi16(even.raw, upper, odd.raw));
     return;
   }
 #endif

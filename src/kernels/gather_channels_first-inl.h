@@ -3,7 +3,7 @@
 // name it. No zeroing pass and no scatter, and the order of summation is the serial one: ascending output position.
 //
 // Accepts channels-first geometries with u8 taps, depth kernel 1, dilation 1, no empty window, and (kernel, stride)
-// equal on height and width out of (2,2), (3,2), (3,1), (2,1); padding is free.
+// equal on height and width out of (3,2), (3,1), (2,1); padding is free. Windows apart are gather_apart-inl.h's.
 //
 // A strip of one vector of columns walks down the rows of dy. Each row of dy and of widened taps is loaded once per
 // column of the window and meets the `kernel` rows of dx that it covers: `stride` of them are then complete, the others
@@ -20,6 +20,7 @@
 
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
+#include "src/kernels/gather_apart-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
 
@@ -29,6 +30,12 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 namespace gather_first {
+
+using apart::Dense;
+using apart::DenseLines;
+using apart::kLine;
+using apart::kSlice;
+using apart::kTensor;
 
 // What a call's blocks share. A slice is one (n, c, d); offsets are in elements.
 template <class T>
@@ -126,14 +133,12 @@ HWY_INLINE auto Outside(D d, int64_t before, int64_t end) {
 
 // What a strip loads: vectors of dy and taps at neighbouring output columns, its sources, from FirstSource on. With
 // stride 1 source i meets tap column kernel - 1 - i. With stride 2 the columns of dx at an even distance from the
-// padded edge, `even`, meet tap column 2 of source 0, if there is one, and 0 of the last source; the others, `odd`,
-// meet tap column 1 of one source. odd_pad: the parity of the width's leading padding; false for stride 1.
-constexpr int64_t SourceCount(int kernel, int stride, bool odd_pad) {
-  return stride == 1 ? kernel : kernel == 3 || odd_pad ? 2 : 1;
-}
+// padded edge, `even`, meet tap column 2 of source 0 and 0 of the last source; the others, `odd`, meet tap column 1 of
+// one source. odd_pad: the parity of the width's leading padding; false for stride 1.
+constexpr int64_t SourceCount(int kernel, int stride) { return stride == 1 ? kernel : 2; }
 inline int64_t FirstSource(const Axis& width, int64_t column) {
   const int64_t at = column + width.pad_before;
-  return width.stride == 1 ? at - (width.kernel - 1) : at / 2 - (width.kernel == 3 && (at & 1) == 0 ? 1 : 0);
+  return width.stride == 1 ? at - (width.kernel - 1) : at / 2 - ((at & 1) == 0 ? 1 : 0);
 }
 
 // The sums of one row of dx before any dy: what is there.
@@ -174,7 +179,7 @@ template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, 
 HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   using V = hn::Vec<D>;
   using L = SumLanes<T>;
-  constexpr int64_t kSources = SourceCount(kKernel, kStride, kOddPad);
+  constexpr int64_t kSources = SourceCount(kKernel, kStride);
   const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
   const int64_t first = FirstSource(width, block.column);
   const bool accumulate = kMayAccumulate && task.accumulate;
@@ -238,12 +243,10 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
     for (int64_t oh = oh_begin; oh < oh_end; ++oh) {
       // Carried are the rows from kStride on of the step before.
       constexpr int kCarried = kKernel - kStride;
-      if constexpr (kCarried < 1) even0 = odd0 = hn::Zero(d);
       if constexpr (kCarried < 2) even1 = odd1 = hn::Zero(d);
       if constexpr (kKernel == 3) even2 = odd2 = hn::Zero(d);
       if (accumulate) {
         const auto owned = [&](int64_t r) { return r >= h_begin && r < h_end; };
-        if (kCarried < 1 && owned(h)) load_sums(row, even0, odd0);
         if (kCarried < 2 && owned(h + 1)) load_sums(row + dx_pitch, even1, odd1);
         if (kKernel == 3 && owned(h + 2)) load_sums(row + 2 * dx_pitch, even2, odd2);
       }
@@ -276,7 +279,7 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
             even = AddTap(d, even, dy0, taps0, column1);
             even = AddTap(d, even, dy1, taps1, column0);
           } else {
-            if constexpr (kKernel == 3) even = AddTap(d, even, dy0, taps0, column2);
+            even = AddTap(d, even, dy0, taps0, column2);
             even = AddTap(d, even, dy1, taps1, column0);
             odd = AddTap(d, odd, kOddPad ? dy0 : dy1, taps_odd, column1);
           }
@@ -310,21 +313,6 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   return L::NoNan(d, hn::Add(nan0, nan1));
 }
 
-// How far lines follow each other without a gap.
-enum Dense { kLine, kSlice, kTensor };
-
-inline Dense DenseLines(const Geometry& g, const Strides& strides, bool output) {
-  const auto size = [&](int a) { return output ? g.axis[a].output : g.axis[a].input; };
-  int64_t pitch = size(kWidth);
-  if (size(kHeight) != 1 && strides.axis[kHeight] != pitch) return kLine;
-  pitch *= size(kHeight);
-  if (size(kDepth) != 1 && strides.axis[kDepth] != pitch) return kSlice;
-  pitch *= size(kDepth);
-  if (g.channels != 1 && strides.channel != pitch) return kSlice;
-  pitch *= g.channels;
-  return g.batch == 1 || strides.batch == pitch ? kTensor : kSlice;
-}
-
 // Bytes of dx that strips walk down before the next band of rows: few enough for cache lines that two strips share to
 // stay in L2, many enough for the 30 ns that a strip takes to set up (8 rows of 224 floats instead of 256: 3.3 times).
 constexpr int64_t kBandBytes = 256 * 1024;
@@ -350,8 +338,7 @@ bool StripOfLanes(const Task<T>& task, const Block& block) {
 template <class T, int kKernel, int kStride, bool kOddPad>
 Strips<T> MakeStrips() {
   const hn::ScalableTag<typename SumLanes<T>::Lane> d;
-  Strips<T> strips = {nullptr, nullptr, nullptr, static_cast<int64_t>(hn::Lanes(d)),
-                      SourceCount(kKernel, kStride, kOddPad)};
+  Strips<T> strips = {nullptr, nullptr, nullptr, static_cast<int64_t>(hn::Lanes(d)), SourceCount(kKernel, kStride)};
   if constexpr (hn::MaxLanes(d) > 1) {
     strips.whole = strips.accumulate = &StripOfLanes<T, kKernel, kStride, kOddPad, true, false>;
   }
@@ -512,7 +499,6 @@ template <class T>
 Strips<T> StripsFor(const Axis& width) {
   const bool odd_pad = (width.pad_before & 1) != 0;
   if (width.stride == 1) return width.kernel == 2 ? MakeStrips<T, 2, 1, false>() : MakeStrips<T, 3, 1, false>();
-  if (width.kernel == 2) return odd_pad ? MakeStrips<T, 2, 2, true>() : MakeStrips<T, 2, 2, false>();
   return odd_pad ? MakeStrips<T, 3, 2, true>() : MakeStrips<T, 3, 2, false>();
 }
 
@@ -521,6 +507,10 @@ Strips<T> StripsFor(const Axis& width) {
 template <class T>
 void GatherChannelsFirst(const BackwardCall& call) {
   if (call.begin >= call.end) return;
+  if (apart::IsApart(*call.geometry)) {
+    apart::ChannelsFirst(call, apart::ElementOf<T>());
+    return;
+  }
   const gather_first::Task<T> task = {
       *call.geometry,    static_cast<const T*>(call.dy), static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
       call.taps.strides, static_cast<T*>(call.dx),       call.accumulate};

@@ -4,8 +4,8 @@
 //
 // Accepts channels-last geometries with u8 taps, dilation 1 and kernels of at most 3; strides and padding are free, but
 // 16-bit sums are rounded once, so there no two windows may overlap along the depth. Fused are (kernel, stride) equal
-// on height and width out of (2,2), (3,2), (3,1), (2,1): 2x2 blocks of pixels that share their windows. Elsewhere each
-// pixel gathers by itself.
+// on height and width out of (3,2), (3,1), (2,1): 2x2 blocks of pixels that share their windows. Elsewhere each pixel
+// gathers by itself. Windows apart are gather_apart-inl.h's if a vector of channels is there.
 #if defined(PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
@@ -17,6 +17,7 @@
 
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
+#include "src/kernels/gather_apart-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lane_tables-inl.h"
 #include "src/kernels/lanes-inl.h"
@@ -291,54 +292,12 @@ class ShuffledSum {
   int64_t last_ = 0;       // the last pixel where a vector of the middle begins
 };
 
-// What a sum of 0 and the one 16-bit gradient at p would be.
-template <class T, class D>
-HWY_INLINE hn::Vec<D> LoadOne(D d, const T* HWY_RESTRICT p) {
-  const auto bits = hn::LoadU(d, reinterpret_cast<const int16_t*>(p));
-  const auto magnitude = hn::And(bits, hn::Set(d, 0x7FFF));
-  return hn::IfThenElse(hn::Gt(magnitude, hn::Set(d, FloatBits<T>::kInf)), hn::Set(d, FloatBits<T>::kNan),
-                        hn::IfThenZeroElse(hn::Eq(bits, hn::Set(d, INT16_MIN)), bits));
-}
-
-// One input line of 16-bit floats where windows do not overlap and leave no gaps: each gradient goes to one pixel of
-// its window, nothing is added up, and so nothing widened (5 times as fast). Needs channels >= lanes; does not
-// accumulate.
-template <class T>
-HWY_NOINLINE void MoveLine(const GatherPlane<T>& plane, const Cover& h, T* HWY_RESTRICT line) {
-  const hn::ScalableTag<int16_t> d;
-  const Geometry& g = plane.geometry;
-  const Axis& width = g.axis[kWidth];
-  const int64_t channels = g.channels, n = static_cast<int64_t>(hn::Lanes(d)), pitch = g.input.axis[kWidth];
-  const int64_t windows = h.count == 0 ? 0 : width.output;
-  for (int64_t ow = 0; ow < windows; ++ow) {
-    const int64_t left = width.Begin(ow);
-    const int64_t begin = HWY_MAX(-left, int64_t{0}), end = HWY_MIN(width.kernel, width.input - left);
-    const T* HWY_RESTRICT dy = plane.dy + h.first * g.output.axis[kHeight] + ow * g.output.axis[kWidth];
-    const uint8_t* HWY_RESTRICT taps =
-        plane.taps + h.first * plane.tap_strides.axis[kHeight] + ow * plane.tap_strides.axis[kWidth];
-    T* HWY_RESTRICT dx = line + left * pitch;
-    const int first = plane.tap_base + h.tap * static_cast<int>(width.kernel);
-    for (int64_t c = 0; c < channels; c += n) {
-      c = HWY_MIN(c, channels - n);
-      const auto gradient = LoadOne(d, dy + c);
-      const auto tap = LoadTaps(d, taps + c);
-      for (int64_t k = begin; k < end; ++k) {
-        const auto chosen = hn::IfThenElseZero(TapIs(d, tap, first + static_cast<int>(k)), gradient);
-        hn::StoreU(chosen, d, reinterpret_cast<int16_t*>(dx + k * pitch + c));
-      }
-    }
-  }
-  for (int64_t i = windows == 0 ? 0 : width.Begin(windows); i < width.input; ++i) {
-    std::memset(line + i * pitch, 0, static_cast<size_t>(channels) * sizeof(T));
-  }
-}
-
 // A 2x2 block of pixels that begins where a window begins (or, with stride 1, anywhere) lies in a square of windows,
 // kSide to a side; kTap is the first pixel's tap number, along either axis, in the first of them.
 template <int kKernel, int kStride>
 struct BlockCover {
   static constexpr int kSide = kStride == 1 ? kKernel + 1 : kKernel - 1;
-  static constexpr int kTap = kKernel - 1 - (kStride == 2 && kKernel == 2);
+  static constexpr int kTap = kKernel - 1;
 };
 
 // Adds window (kRow, kColumn) of the square to each pixel of the block that it covers.
@@ -456,15 +415,15 @@ void GatherChannelsLast(const BackwardCall& call) {
   if (height.kernel == width.kernel && height.stride == width.stride &&
       g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>())) &&
       static_cast<size_t>(spare) * (1 + sizeof(T)) <= kScratchBytes) {
-    if (height.kernel == 2 && height.stride == 2) pair = &channels_last::SumLinePair<L, 2, 2>;
     if (height.kernel == 3 && height.stride == 2) pair = &channels_last::SumLinePair<L, 3, 2>;
     if (height.kernel == 3 && height.stride == 1) pair = &channels_last::SumLinePair<L, 3, 1>;
     if (height.kernel == 2 && height.stride == 1) pair = &channels_last::SumLinePair<L, 2, 1>;
     std::memset(none, 0xFF, static_cast<size_t>(spare));
     if (call.accumulate) std::memset(none + spare, 0, static_cast<size_t>(spare) * sizeof(T));
   }
-  const bool moves = sizeof(T) == 2 && height.kernel == height.stride && width.kernel == width.stride &&
-                     !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<int16_t>()));
+  using I = apart::Bits<T>;
+  const bool moves =
+      apart::IsApart(g) && !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<I>()));
   channels_last::ShuffledSum<L> shuffled(call);
   for (int64_t line = call.begin; line < call.end;) {
     const int64_t h = line % height.input, id = line / height.input % depth.input,
@@ -488,7 +447,16 @@ void GatherChannelsLast(const BackwardCall& call) {
           static_cast<int>((d.tap - slice * depth.stride) * height.kernel * width.kernel)};
       T* const dx = plane.dx + h * g.input.axis[kHeight];
       if (moves) {
-        if constexpr (sizeof(T) == 2) channels_last::MoveLine<T>(plane, cover, dx);
+        // The lines of one window, if it is small: more than a few lines at a time evict each other.
+        if (cover.count != 0 && height.kernel <= 4) {
+          done = HWY_MIN(HWY_MIN(height.kernel - cover.tap, height.input - h), call.end - line);
+        }
+        apart::ChannelsLastLines(apart::ElementOf<T>(), width, g.channels,
+                                 reinterpret_cast<const I*>(plane.dy) + cover.first * g.output.axis[kHeight],
+                                 g.output.axis[kWidth], plane.taps + cover.first * strides.axis[kHeight],
+                                 strides.axis[kWidth], cover.count == 0 ? 0 : width.output,
+                                 plane.tap_base + cover.tap * width.kernel, done, reinterpret_cast<I*>(dx),
+                                 g.input.axis[kHeight], g.input.axis[kWidth]);
       } else if (pair != nullptr && d.count == 1 && plane.tap_base == 0) {
         // With stride 2 a block begins where a window begins.
         const bool top = height.stride == 1 || (h + height.pad_before) % 2 == 0;

@@ -63,7 +63,8 @@ struct Kernels {
   ForwardKernel separable;
   // Bounds `count` contiguous elements in place.
   void (*clamp)(void* elements, int64_t count, const void* lower, const void* upper);
-  // The gradients of those windows from window-u8 indices (gather_channels_*-inl.h).
+  // The gradients of those windows (gather_channels_*-inl.h), and of any that do not overlap (gather_apart-inl.h), from
+  // window-u8 indices.
   BackwardKernel gather_channels_first;
   BackwardKernel gather_channels_last;
 };
