@@ -918,11 +918,15 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
     PoolOneByOne(call, lanes);
     return;
   }
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   if constexpr (kHasNarrowWindows<L>) {
-    if (square && ForwardNarrow(call, lanes, separable)) return;
+    // At stride 1 a row takes a vector, however short it is: as long as 10 positions of a flat plane.
+    const bool narrow = square && (width.stride == 2 || 8 * width.input > 5 * n);
+    if (narrow && ForwardNarrow(call, lanes, separable)) return;
   }
-  // Lines of fewer bytes than three vectors of AVX-512 spend too much on their ends (f32 3x3: 35 columns, not 56).
-  const bool flat = call.taps.base != nullptr || width.input * static_cast<int64_t>(sizeof(typename L::Lane)) < 192;
+  // Values of lines of four vectors and more are faster line by line (3x3, all types and targets). Indices never are:
+  // 3x3 on 56x56 would take 1.7 (f32) to 7 times as long (u8).
+  const bool flat = call.taps.base != nullptr || width.input < 4 * n;
   if (flat && ForwardFlat(call, lanes, separable)) return;
   // Windows of small types with a depth, of lines however long, are pooled four times as fast as by the separable
   // engine.
@@ -930,7 +934,6 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   if (width.stride == 2 && strided && ForwardStrided(call, lanes, separable)) return;
   // Many short lines: side by side in vectors, tap numbers take a fifth to a half of the time (1-D, 2 s1, f16 and f32,
   // a vector wide).
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const bool side_by_side = call.taps.base != nullptr && !square && call.end - call.begin >= 2 * n &&
                             (sizeof(typename L::Lane) < 4 ? width.input < 2 * n : width.input <= n);
   const LineKernel<L> kernel = call.taps.base == nullptr ? FindLineKernel<L, false>(d, width, square)
