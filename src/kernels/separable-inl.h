@@ -126,7 +126,7 @@ void LoadLines(const void* map, const SeparableLines& all, int64_t lines, const 
   const ElementRuns<L, Lane> element(map);
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), count = all.count, filled = all.filled;
-  const int64_t depth_step = all.depth_step, height_step = all.height_step;
+  const int64_t depth_step = all.depth_step, height_step = all.height_step, skip = all.fresh ? 1 : 0;
   const int64_t last = std::max<int64_t>(0, count - n);
   const V lowest = hn::Set(d, hwy::LimitsMin<Lane>());
   const V no_tap = hn::Set(d, kNoTap<Lane>);
@@ -142,7 +142,13 @@ void LoadLines(const void* map, const SeparableLines& all, int64_t lines, const 
     for (int64_t j = 0;; j += n) {
       const int64_t at = std::min(j, last);
       const char* slice = static_cast<const char*>(line->x) + at * static_cast<int64_t>(sizeof(Element));
-      V key = load(slice), tap = first_tap, slice_tap = first_tap;
+      V key, tap = first_tap, slice_tap = first_tap;
+      if (all.fresh) {
+        key = load(slice);
+      } else {
+        key = hn::LoadU(d, keys + at);
+        if constexpr (kTaps) tap = hn::LoadU(d, taps + at);
+      }
       const auto later = [&](int64_t y, V row_tap, const char* row) HWY_ATTR {
         for (; y < heights; ++y, row += height_step) {
           const V other = load(row);
@@ -153,7 +159,7 @@ void LoadLines(const void* map, const SeparableLines& all, int64_t lines, const 
           key = hn::Max(key, other);
         }
       };
-      later(1, hn::Add(first_tap, next_row), slice + height_step);
+      later(skip, skip == 0 ? first_tap : hn::Add(first_tap, next_row), slice + skip * height_step);
       for (int64_t z = 1; z < depths; ++z) {
         slice += depth_step;
         slice_tap = hn::Add(slice_tap, next_depth);
@@ -550,30 +556,65 @@ struct Loops : KeyLoops<Lane> {
     StorePair(key, tap, to, at);
   }
 
-  static void ReducePlanes(const char* lanes, int64_t planes, int64_t pitch, KeyArray result) {
+  // Keys are reduced to a vector per plane, then neighbouring lanes of many planes at a time; so is the least of the
+  // tap numbers of those that equal the result. (To search for it takes a mispredicted branch, or a mask by way of
+  // memory.)
+  static void ReducePlanes(const char* lanes, int64_t planes, int64_t size, int64_t pitch, KeyArray result) {
     const D d;
-    const int64_t n = N();
+    const int64_t n = N(), wide = FoldedLanes(d), last = std::max<int64_t>(0, size - n);
     const Lane* HWY_RESTRICT keys = Lanes(lanes);
+    const auto max = [](auto /*d*/, auto a, auto b) HWY_ATTR { return hn::Max(a, b); };
+    const auto min = [](auto /*d*/, auto a, auto b) HWY_ATTR { return hn::Min(a, b); };
     Lane* const best = Lanes(result.keys);
     for (int64_t p = 0; p < planes; ++p) {
-      V key = hn::LoadU(d, keys + p * pitch);
-      for (int64_t j = n; j < pitch; j += n) key = hn::Max(key, hn::LoadU(d, keys + p * pitch + j));
-      hn::StoreU(key, d, best + p * n);
+      V key = hn::LoadU(d, keys + p * pitch + last);
+      for (int64_t j = 0; j < last; j += n) key = hn::Max(key, hn::LoadU(d, keys + p * pitch + j));
+      Fold(d, key, max, best + p * wide);
     }
-    for (int64_t width = n / 2; width > 0; width /= 2) {
-      for (int64_t j = 0; j < planes * width; j += n) {
-        const V lo = hn::LoadU(d, best + 2 * j), hi = hn::LoadU(d, best + 2 * j + n);
-        hn::StoreU(hn::Max(EvenLanes(d, lo, hi), OddLanes(d, lo, hi)), d, best + j);
-      }
-    }
+    ReduceLanes(planes, wide, max, best);
     if constexpr (!kTaps) return;
+    // Numbers of the full range, in signed order.
     Lane* const taps = Lanes(result.taps);
+    const V zero = hn::Set(d, hwy::LimitsMin<Lane>()), next = hn::Set(d, static_cast<Lane>(n));
+    const V first = hn::Add(zero, hn::Iota(d, 0)), most = hn::Set(d, hwy::LimitsMax<Lane>());
+    const V last_numbers = hn::Add(first, hn::Set(d, static_cast<Lane>(last)));
     for (int64_t p = 0; p < planes; ++p) {
       const V key = hn::Set(d, best[p]);
-      int64_t j = 0;
-      intptr_t lane;
-      while ((lane = hn::FindFirstTrue(d, hn::Eq(key, hn::LoadU(d, keys + p * pitch + j)))) < 0) j += n;
-      taps[p] = static_cast<Lane>(j + lane);
+      V number = first;
+      V tap = hn::IfThenElse(hn::Eq(key, hn::LoadU(d, keys + p * pitch + last)), last_numbers, most);
+      for (int64_t j = 0; j < last; j += n, number = hn::Add(number, next)) {
+        const auto equal = hn::Eq(key, hn::LoadU(d, keys + p * pitch + j));
+        tap = hn::Min(tap, hn::IfThenElse(equal, number, most));
+      }
+      Fold(d, tap, min, taps + p * wide);
+    }
+    ReduceLanes(planes, wide, min, taps);
+    for (int64_t j = 0; j < planes; j += n) hn::StoreU(hn::Sub(hn::LoadU(d, taps + j), zero), d, taps + j);
+  }
+  // Bytes are folded to 128 bits before, as they are interleaved in many steps.
+  template <class DN>
+  static HWY_INLINE int64_t FoldedLanes(DN d) {
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    return sizeof(Lane) == 1 && !HWY_HAVE_SCALABLE ? std::min<int64_t>(n, 16) : n;
+  }
+  template <class DN, class Combine>
+  static HWY_INLINE void Fold(DN d, hn::Vec<DN> v, Combine combine, Lane* to) {
+    if constexpr (sizeof(Lane) == 1 && !HWY_HAVE_SCALABLE && hn::MaxLanes(DN()) > 16) {
+      const hn::Half<DN> half;
+      Fold(half, combine(half, hn::LowerHalf(half, v), UpperLanes(half, v)), combine, to);
+    } else {
+      hn::StoreU(v, d, to);
+    }
+  }
+  // Groups of `width` lanes to one each.
+  template <class Combine>
+  static HWY_INLINE void ReduceLanes(int64_t groups, int64_t width, Combine combine, Lane* lanes) {
+    const D d;
+    for (width /= 2; width > 0; width /= 2) {
+      for (int64_t j = 0; j < groups * width; j += N()) {
+        const V lo = hn::LoadU(d, lanes + 2 * j), hi = hn::LoadU(d, lanes + 2 * j + N());
+        hn::StoreU(combine(d, EvenLanes(d, lo, hi), OddLanes(d, lo, hi)), d, lanes + j);
+      }
     }
   }
 

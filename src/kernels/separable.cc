@@ -26,7 +26,7 @@ class SeparableRun : SeparablePlan {
       : SeparablePlan(problem, loops.lane_bytes, loops.lanes), loops_(loops), element_(element) {}
 
   [[gnu::cold]] void Run() {
-    if (GlobalPlanes() || Transposed() || RowPlanes() || HeightFirst()) return;
+    if (GlobalPlanes() || GlobalPixels() || Transposed() || RowPlanes() || HeightFirst()) return;
     ChooseTile();
     TakeScratch();
     for (int64_t line = call_.begin; line < call_.end;) {
@@ -427,7 +427,7 @@ class SeparableRun : SeparablePlan {
       if (a.input > 1 && (geometry_.input.axis[i] != size || (HasTaps() && tap_step_[i] != size))) return false;
       size *= a.input;
     }
-    const int64_t n = n_, pitch = RoundUp(size);
+    const int64_t n = n_, pitch = std::max(size, n);  // vectors may overlap
     const int64_t most = (capacity_ - 8 * n) / (arrays_ * (pitch + n)) / n * n;
     if (HasTaps() && problem_.tap_origin != 0) return false;
     if (most == 0 || (n & (n - 1)) != 0) return false;
@@ -441,10 +441,51 @@ class SeparableRun : SeparablePlan {
       const char* x = static_cast<const char*>(call_.x) + (image * s.batch + c * s.channel) * element_.bytes;
       Load(x, s.channel, planes, size, s.channel == size ? planes * size : size, s.channel == size ? size : 0, keys,
            pitch, pitch);
-      loops_.reduce_planes(keys, planes, pitch, best);
+      loops_.reduce_planes(keys, planes, size, pitch, best);
       StorePlanes(best.keys, image, c, planes, Values());
       if (HasTaps()) StorePlanes(best.taps, image, c, planes, Taps());
       line += planes;
+    }
+    return true;
+  }
+
+  // Whole images, channels-last: windows of one vector of channels after the other, without a row of keys between.
+  // False if the call is something else.
+  [[gnu::cold]] bool GlobalPixels() {
+    const Axis &d = depth_, &h = height_, &w = width_;
+    if (!geometry_.channels_last || d.kernel != 1 || d.output != 1) return false;
+    for (const Axis& a : {h, w}) {
+      if (a.output != 1 || a.kernel != a.input || a.dilation != 1 || a.pad_before != 0) return false;
+    }
+    const Strides& in = geometry_.input;
+    constexpr int64_t kMostPixels = 7;
+    const int64_t most = std::min(inner_, 32 * n_);
+    const KeyArray keys = {static_cast<char*>(call_.scratch),
+                           static_cast<char*>(call_.scratch) + (arrays_ - 1) * 33 * n_ * loops_.lane_bytes};
+    sums_ = At(keys, 33 * arrays_ * n_);
+    if (33 * arrays_ * n_ + kMostPixels * n_ > capacity_) return false;
+    SeparableLines all = {0, in.axis[kWidth] * element_.bytes, 0, tap_step_[kWidth], 0, 0, 0, true};
+    for (int64_t image = call_.begin; image < call_.end; ++image) {
+      for (int64_t c = 0; c < inner_; c += all.count) {
+        all.count = std::min(most, inner_ - c);
+        all.fresh = true;
+        for (int64_t y = 0; y < h.kernel; ++y) {
+          for (int64_t x = 0; x < w.kernel; x += kMostPixels, all.fresh = false) {
+            const int64_t at = image * in.batch + y * in.axis[kHeight] + x * in.axis[kWidth] + c;
+            const int64_t tap = problem_.tap_origin + y * tap_step_[kHeight] + x * tap_step_[kWidth];
+            const SeparableLine line = {static_cast<const char*>(call_.x) + at * element_.bytes, 1,
+                                        static_cast<int32_t>(std::min(kMostPixels, w.kernel - x)),
+                                        static_cast<int32_t>(tap), all.count >= n_};
+            LoadLines(all, &line, 1, keys);
+          }
+        }
+        const auto store = [&](const char* from, const Target& target) {
+          target.Store(from, 0, 1, all.count, target.base + (image * target.strides.batch + c) * target.bytes, 0,
+                       all.count, 0);
+        };
+        store(keys.keys, Values());
+        if (HasTaps()) store(keys.taps, Taps());
+      }
     }
     return true;
   }
@@ -627,7 +668,8 @@ class SeparableRun : SeparablePlan {
                                 tap_step_[kHeight],
                                 p.count,
                                 p.pitch,
-                                p.pitch};
+                                p.pitch,
+                                true};
     SeparableLine lines[kMaxLines];
     for (int64_t line = call_.begin, count; line < call_.end; line += count) {
       const int64_t first = line % h.output;

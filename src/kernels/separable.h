@@ -83,6 +83,7 @@ struct SeparableLine {
 struct SeparableLines {
   int64_t depth_step, height_step, depth_tap, height_tap;
   int64_t count, filled, pitch;
+  bool fresh;  // or combined with what is there, which comes first
 };
 
 // The loops, with or without tap numbers. "map" is the element type's object of its kind of lanes (lanes-inl.h).
@@ -128,8 +129,9 @@ struct SeparableLoops {
   void (*gather_ordered)(const SeparableWidth& width, KeyArray from, KeyArray to);
   void (*reduce_columns)(const SeparableColumn& column);
 
-  // The greatest key of each of some planes, `pitch` apart, by way of a vector for each; with taps, also where it is.
-  void (*reduce_planes)(const char* keys, int64_t planes, int64_t pitch, KeyArray best);
+  // The greatest key of each of some planes of `size` keys, or one vector, `pitch` apart, by way of a vector for each;
+  // with taps, also where it is.
+  void (*reduce_planes)(const char* keys, int64_t planes, int64_t size, int64_t pitch, KeyArray best);
   // Even elements to the first half, odd ones to the second, one of log2(columns) rounds that transpose; and back.
   void (*deinterleave)(const char* from, int64_t count, char* to);
   void (*interleave)(const char* from, int64_t count, char* to);
