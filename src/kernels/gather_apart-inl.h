@@ -97,8 +97,8 @@ template <class I>
 class WindowRows {
  public:
   // Of a call with so many rows of windows one after the other.
-  WindowRows(const Element<I>& element, const Axis& height, const Axis& width, int64_t count, bool accumulate,
-             void* scratch)
+  [[gnu::cold]] WindowRows(const Element<I>& element, const Axis& height, const Axis& width, int64_t count,
+                           bool accumulate, void* scratch)
       : element_(element),
         input_(width.input),
         output_(width.output),
@@ -227,7 +227,7 @@ class WindowRows {
   int64_t Padded() const { return size_ + kLanes(); }
 
   // For each element of dx, its window among those loaded, and its tap there.
-  void MakeTables() {
+  [[gnu::cold]] void MakeTables() {
     I* from = static_cast<I*>(scratch_);
     I* name = names_;
     const auto add = [&](int64_t window, int64_t tap, bool exists) {
@@ -253,7 +253,7 @@ class WindowRows {
     }
     for (int64_t i = size_; i < kLanes(); ++i) add(0, 0, false);
   }
-  void MakeCoordinates() {
+  [[gnu::cold]] void MakeCoordinates() {
     uint8_t* const coordinates = static_cast<uint8_t*>(scratch_);
     const int64_t taps = HWY_MIN(kernel_h_ * kernel_w_, int64_t{256});
     for (int64_t tap = 0, row = 0, column = 0; tap < taps; ++tap) {
@@ -417,8 +417,8 @@ class WindowRows {
 
 // Windows that follow each other in memory, each with `size` elements of dx of its own.
 template <class I>
-void OneAxis(const Element<I>& element, const I* dy, const uint8_t* taps, int64_t kernel, int64_t size, int64_t windows,
-             I* dx, const BackwardCall& call) {
+[[gnu::cold]] void OneAxis(const Element<I>& element, const I* dy, const uint8_t* taps, int64_t kernel, int64_t size,
+                           int64_t windows, I* dx, const BackwardCall& call) {
   // Large ones a few at a time, so that their zeros are still in L1.
   const int64_t bytes = size * static_cast<int64_t>(sizeof(I)), most = bytes < 64 ? windows : HWY_MAX(16384 / bytes, 1);
   for (int64_t step; windows > 0; windows -= step, dy += step, taps += step, dx += step * size) {
@@ -430,7 +430,7 @@ void OneAxis(const Element<I>& element, const I* dy, const uint8_t* taps, int64_
 }
 
 template <class I>
-void ChannelsFirst(const BackwardCall& call, const Element<I>& element) {
+[[gnu::cold]] void ChannelsFirst(const BackwardCall& call, const Element<I>& element) {
   const Geometry& g = *call.geometry;
   const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight], &width = g.axis[kWidth];
   const Strides& tap_strides = call.taps.strides;

@@ -18,6 +18,8 @@
 #define PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_FIRST_INL_H_
 #endif
 
+#include <cstring>
+
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/gather_apart-inl.h"
@@ -77,7 +79,7 @@ struct Slice {
 
 // One sum at a time: what a strip would have to load or store outside the tensors for.
 template <class T>
-HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block, int64_t columns) {
+[[gnu::cold]] HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block, int64_t columns) {
   using L = SumLanes<T>;
   using Sum = typename L::Lane;
   const hn::CappedTag<Sum, 1> d1;
@@ -161,14 +163,7 @@ HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
     L::Store(d, even, row);
   } else {
     const V first = kOddPad ? odd : even, second = kOddPad ? even : odd;
-    if constexpr (std::is_same<typename L::Lane, T>::value) {
-      StorePairs(d, first, second, row);
-    } else {
-      HWY_ALIGN float pairs[2 * hn::MaxLanes(D())];
-      StorePairs(d, first, second, pairs);
-      L::Store(d, hn::Load(d, pairs), row);
-      L::Store(d, hn::Load(d, pairs + hn::Lanes(d)), row + hn::Lanes(d));
-    }
+    StorePairs(d, first, second, row);
   }
 }
 
@@ -356,9 +351,11 @@ Strips<T> MakeStrips() {
 template <class T>
 class Gatherer {
  public:
-  Gatherer(const Task<T>& task, const Strips<T>& strips, int64_t begin, int64_t end)
+  // `roomy`: of whole slices, with room for strips to read and write on either side of all tensors.
+  Gatherer(const Task<T>& task, const Strips<T>& strips, int64_t begin, int64_t end, bool roomy)
       : task_(task),
         strips_(strips),
+        roomy_(roomy && strips.whole != nullptr),
         height_(task.g.axis[kHeight]),
         width_(task.g.axis[kWidth]),
         begin_(begin),
@@ -374,12 +371,13 @@ class Gatherer {
     dense_dx_ = DenseLines(task.g, task.g.input, false);
   }
 
-  void Run() {
+  [[gnu::cold]] void Run() {
     const int64_t columns = width_.stride * strips_.lanes, last_column = (width_.input - 1) / columns * columns;
     const int64_t band_rows = HWY_MAX(kBandBytes / (width_.input * static_cast<int64_t>(sizeof(T))), int64_t{16});
     // Whole slices at once, if they are sure to stay within bounds: so many suffice for what a strip reaches beyond its
     // own, as the first and last ones may be a few rows only.
-    const int64_t reach = 2 + 2 * columns / HWY_MIN(width_.input * height_.input, width_.output * height_.output);
+    const int64_t least = HWY_MIN(width_.input * height_.input, width_.output * height_.output);
+    const int64_t reach = roomy_ ? 0 : 2 + 2 * columns / least;
     const int64_t most_slices = dense_output_ != kTensor || dense_dx_ != kTensor ? 1
                                 : last_column == 0                               ? INT64_MAX
                                                                                  : band_rows / height_.input;
@@ -387,8 +385,8 @@ class Gatherer {
     for (int64_t line = begin_; line < end_; line = block.slice_end * height_.input) {
       block.slice_begin = line / height_.input;
       block.slice_end = block.slice_begin + 1;
-      const int64_t safe_slices = last_slice_ - reach - block.slice_begin;
-      if (block.slice_begin >= first_slice_ + reach && HWY_MIN(most_slices, safe_slices) > 1) {
+      const int64_t safe_slices = last_slice_ - block.slice_begin + (roomy_ ? 1 : -reach);
+      if ((roomy_ || block.slice_begin >= first_slice_ + reach) && HWY_MIN(most_slices, safe_slices) > 1) {
         block.slice_end = block.slice_begin + HWY_MIN(most_slices, safe_slices);
       }
       const int64_t h_end = OwnEnd(block.slice_end - 1);
@@ -426,6 +424,10 @@ class Gatherer {
                       width_.input - block.column <= width_.stride * strips_.lanes / 2;
     const int64_t lanes = half ? strips_.lanes / 2 : strips_.lanes;
     const int64_t columns = HWY_MIN(width_.stride * lanes, width_.input - block.column);
+    if (roomy_) {
+      Walk(block, columns, half);
+      return;
+    }
     const int64_t first_slice = block.slice_begin, last_slice = block.slice_end - 1;
 
     // Loads before the first readable element, or beyond the last one.
@@ -473,23 +475,26 @@ class Gatherer {
     if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
     part.h_begin = h_begin;
     part.h_end = h_end;
-    if (part.h_begin < part.h_end && !(half               ? strips_.half
-                                       : task_.accumulate ? strips_.accumulate
-                                                          : strips_.whole)(task_, part)) {
-      for (int64_t s = part.slice_begin; s < part.slice_end; ++s) {
-        T* const rows = Slice<T>(task_, s).dx + part.column;
-        for (int64_t h = part.h_begin; h < part.h_end; ++h) {
-          SumLanes<T>::CanonicalRun(columns, rows + h * task_.g.input.axis[kHeight]);
-        }
-      }
-    }
+    if (part.h_begin < part.h_end) Walk(part, columns, half);
     part.h_begin = h_end;
     part.h_end = block.h_end;
     if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
   }
 
+  void Walk(const Block& block, int64_t columns, bool half) const {
+    const auto strip = half ? strips_.half : task_.accumulate ? strips_.accumulate : strips_.whole;
+    if (strip(task_, block)) return;
+    for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
+      T* const rows = Slice<T>(task_, s).dx + block.column;
+      for (int64_t h = block.h_begin; h < block.h_end; ++h) {
+        SumLanes<T>::CanonicalRun(columns, rows + h * task_.g.input.axis[kHeight]);
+      }
+    }
+  }
+
   const Task<T>& task_;
   const Strips<T> strips_;
+  const bool roomy_;
   const Axis &height_, &width_;
   const int64_t begin_, end_, first_slice_, last_slice_;
   Dense dense_output_, dense_dx_;
@@ -502,20 +507,170 @@ Strips<T> StripsFor(const Axis& width) {
   return odd_pad ? MakeStrips<T, 3, 2, true>() : MakeStrips<T, 3, 2, false>();
 }
 
+// The 16-bit floats: blocks of lines are widened into scratch, gathered there with room on all sides, and rounded.
+// (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long.)
+template <class T>
+class Widened {
+ public:
+  explicit Widened(const BackwardCall& call)
+      : call_(call),
+        g_(*call.geometry),
+        dy_(static_cast<const T*>(call.dy)),
+        taps_(static_cast<const uint8_t*>(call.taps.base) - call.taps.origin),
+        dx_(static_cast<T*>(call.dx)),
+        dense_dx_(DenseLines(g_, g_.input, false) == kTensor),
+        dense_dy_(DenseLines(g_, g_.output, true) == kTensor),
+        dense_taps_(DenseLines(g_, call.taps.strides, true) == kTensor) {}
+
+  [[gnu::cold]] void Run() const {
+    const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
+    const int64_t columns = HWY_MIN(width.input, kMostColumns);
+    // What a row of dx takes, with its share of dy and taps; a block needs some rows of those beyond its share.
+    const int64_t window_row = (columns / width.stride + 3) * (kFloat + 1);
+    const int64_t row = columns * kFloat + (window_row + height.stride - 1) / height.stride;
+    const int64_t room = static_cast<int64_t>(kScratchBytes) - 6 * Margin() * kFloat - 3 * window_row;
+    const int64_t most_rows = room / row;
+    for (int64_t line = call_.begin, end; line < call_.end; line = end) {
+      const int64_t slice = line / height.input, h = line - slice * height.input;
+      const int64_t own = HWY_MIN(height.input - h, call_.end - line);
+      int64_t slices = 1, rows = own;
+      if (own == height.input && most_rows >= height.input) {
+        // Each slice needs some rows beyond its share, too.
+        const int64_t whole = height.input * row + 3 * window_row;
+        slices = HWY_MAX(HWY_MIN(room / whole, (call_.end - line) / height.input), int64_t{1});
+      } else if (own > most_rows) {
+        const int64_t parts = (own + most_rows - 1) / most_rows;
+        rows = HWY_MIN(((own + parts - 1) / parts + height.stride - 1) / height.stride * height.stride, most_rows);
+      }
+      end = line + (slices - 1) * height.input + rows;
+      for (int64_t w = 0; w < width.input; w += columns) {
+        Gather(slice, slices, h, rows, w, HWY_MIN(columns, width.input - w));
+      }
+    }
+  }
+
+ private:
+  using L = SumLanes<T>;
+  static constexpr int64_t kFloat = sizeof(float);
+  static constexpr int64_t kMostColumns = 1024;
+  // Floats that strips reach beyond tensors.
+  static int64_t Margin() { return 2 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>())) + 16; }
+
+  // Inputs [begin, begin + size) of an axis and the windows that touch them, as if that were all.
+  static Axis Part(const Axis& axis, int64_t begin, int64_t size, int64_t* first) {
+    Axis part = axis;
+    *first = axis.FirstTouching(begin);
+    part.input = size;
+    part.output = HWY_MAX(axis.TouchingEnd(begin + size) - *first, int64_t{0});
+    part.pad_before = begin + axis.pad_before - *first * axis.stride;
+    return part;
+  }
+
+  int64_t Offset(int64_t slice, const Strides& strides) const {
+    const int64_t depth = g_.axis[kDepth].input, plane = slice / depth, n = plane / g_.channels;
+    return n * strides.batch + (plane - n * g_.channels) * strides.channel +
+           (slice - plane * depth) * strides.axis[kDepth];
+  }
+
+  // Of all tensors, a block of these.
+  struct Box {
+    int64_t slice, slices, h, rows, all_rows, w, columns, all_columns;
+  };
+  // Calls copy(offset into the tensor, offset into the block, count) for each contiguous piece of a block.
+  template <class Copy>
+  void ForEachRun(const Strides& strides, bool dense, const Box& box, Copy copy) const {
+    if (dense && box.columns == box.all_columns && (box.slices == 1 || box.rows == box.all_rows)) {
+      copy(Offset(box.slice, strides) + box.h * box.columns, 0, box.slices * box.rows * box.columns);
+      return;
+    }
+    for (int64_t s = 0, at = 0; s < box.slices; ++s) {
+      const int64_t from = Offset(box.slice + s, strides) + box.h * strides.axis[kHeight] + box.w;
+      for (int64_t r = 0; r < box.rows; ++r, at += box.columns) copy(from + r * strides.axis[kHeight], at, box.columns);
+    }
+  }
+
+  static HWY_NOINLINE void Widen(const T* HWY_RESTRICT from, int64_t count, float* HWY_RESTRICT to) {
+    const hn::ScalableTag<float> d;
+    const hn::CappedTag<float, 1> d1;
+    int64_t i = 0;
+    for (const int64_t n = static_cast<int64_t>(hn::Lanes(d)); i + n <= count; i += n) {
+      hn::StoreU(L::Load(d, from + i), d, to + i);
+    }
+    for (; i < count; ++i) hn::StoreU(L::Load(d1, from + i), d1, to + i);
+  }
+  static HWY_NOINLINE void Round(const float* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
+    const hn::ScalableTag<float> d;
+    const hn::CappedTag<float, 1> d1;
+    int64_t i = 0;
+    for (const int64_t n = static_cast<int64_t>(hn::Lanes(d)); i + n <= count; i += n) {
+      L::Store(d, hn::LoadU(d, from + i), to + i);
+    }
+    for (; i < count; ++i) L::Store(d1, hn::LoadU(d1, from + i), to + i);
+  }
+
+  [[gnu::cold]] HWY_NOINLINE void Gather(int64_t slice, int64_t slices, int64_t h, int64_t rows, int64_t w,
+                                         int64_t columns) const {
+    const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
+    Geometry g = g_;
+    int64_t oh, ow;
+    g.batch = 1;
+    g.channels = slices;
+    g.axis[kDepth] = {1, 1, 1, 1, 1, 0};
+    g.axis[kHeight] = Part(height, h, rows, &oh);
+    g.axis[kWidth] = Part(width, w, columns, &ow);
+    const int64_t output_rows = g.axis[kHeight].output, windows = g.axis[kWidth].output;
+    const int64_t outputs = slices * output_rows * windows;
+    g.input = {0, rows * columns, {rows * columns, columns, 1}};
+    g.output = {0, output_rows * windows, {output_rows * windows, windows, 1}};
+    float* const dx = static_cast<float*>(call_.scratch) + Margin();
+    float* const dy = dx + slices * rows * columns + 2 * Margin();
+    uint8_t* const taps = reinterpret_cast<uint8_t*>(dy + outputs + 2 * Margin());
+    std::memset(dy - Margin(), 0, static_cast<size_t>(Margin()) * sizeof(float));  // no NaN by accident
+    std::memset(dy + outputs, 0, static_cast<size_t>(Margin()) * sizeof(float));
+    const Box to = {slice, slices, h, rows, height.input, w, columns, width.input};
+    const Box from = {slice, slices, oh, output_rows, height.output, ow, windows, width.output};
+    ForEachRun(g_.output, dense_dy_, from,
+               [&](int64_t whole, int64_t part, int64_t count) { Widen(dy_ + whole, count, dy + part); });
+    ForEachRun(call_.taps.strides, dense_taps_, from, [&](int64_t whole, int64_t part, int64_t count) {
+      std::memcpy(taps + part, taps_ + whole, static_cast<size_t>(count));
+    });
+    if (call_.accumulate) {
+      ForEachRun(g_.input, dense_dx_, to,
+                 [&](int64_t whole, int64_t part, int64_t count) { Widen(dx_ + whole, count, dx + part); });
+    }
+    const Task<float> task = {g, dy, taps, g.output, dx, call_.accumulate};
+    Gatherer<float>(task, StripsFor<float>(g.axis[kWidth]), 0, slices * rows, true).Run();
+    ForEachRun(g_.input, dense_dx_, to,
+               [&](int64_t whole, int64_t part, int64_t count) { Round(dx + part, count, dx_ + whole); });
+  }
+
+  const BackwardCall& call_;
+  const Geometry& g_;
+  const T* const dy_;
+  const uint8_t* const taps_;
+  T* const dx_;
+  const bool dense_dx_, dense_dy_, dense_taps_;
+};
+
 }  // namespace gather_first
 
 template <class T>
-void GatherChannelsFirst(const BackwardCall& call) {
+[[gnu::cold]] void GatherChannelsFirst(const BackwardCall& call) {
   if (call.begin >= call.end) return;
   if (apart::IsApart(*call.geometry)) {
     apart::ChannelsFirst(call, apart::ElementOf<T>());
-    return;
+  } else if constexpr (sizeof(T) == 2) {
+    gather_first::Widened<T>(call).Run();
+  } else {
+    const gather_first::Task<T> task = {*call.geometry,
+                                        static_cast<const T*>(call.dy),
+                                        static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
+                                        call.taps.strides,
+                                        static_cast<T*>(call.dx),
+                                        call.accumulate};
+    const gather_first::Strips<T> strips = gather_first::StripsFor<T>(call.geometry->axis[kWidth]);
+    gather_first::Gatherer<T>(task, strips, call.begin, call.end, false).Run();
   }
-  const gather_first::Task<T> task = {
-      *call.geometry,    static_cast<const T*>(call.dy), static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
-      call.taps.strides, static_cast<T*>(call.dx),       call.accumulate};
-  const gather_first::Strips<T> strips = gather_first::StripsFor<T>(call.geometry->axis[kWidth]);
-  gather_first::Gatherer<T>(task, strips, call.begin, call.end).Run();
 }
 
 }  // namespace HWY_NAMESPACE
