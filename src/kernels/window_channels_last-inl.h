@@ -39,24 +39,22 @@ namespace hn = hwy::HWY_NAMESPACE;
 namespace channels_last {
 
 // A run of `lines` output lines within one plane, starting at (batch, od, oh).
-template <class L, class T = typename L::Element>
 struct Block {
   const Geometry& geometry;
-  L lanes;
-  const T* x;     // of the batch
-  T* y;           // of the batch and depth
-  uint8_t* taps;  // of the batch and depth; null: values only
+  const void* lanes;  // an object of the kind
+  const char* x;      // of the batch
+  char* y;            // of the batch and depth
+  uint8_t* taps;      // of the batch and depth; null: values only
   int tap_bytes;
   Strides tap_strides;
   int64_t od, oh, lines;
+  void* scratch;
 };
 
-// Writes one vector of tap numbers as elements of `bytes` bytes.
+// Windows this small rarely need wide numbers: only callers who insist.
 template <class DI>
-HWY_INLINE void StoreTaps(DI di, hn::Vec<DI> index, int bytes, uint8_t* HWY_RESTRICT to) {
+[[gnu::cold]] HWY_NOINLINE void StoreWideTaps(DI di, hn::Vec<DI> index, int bytes, uint8_t* HWY_RESTRICT to) {
   using Lane = hn::TFromD<DI>;
-  if (HWY_LIKELY(bytes == 1)) return StoreBytes(di, index, to);
-  // Windows this small rarely need wide numbers: only other index formats' scratch and callers who insist.
   HWY_ALIGN Lane lane[hn::MaxLanes(di)];
   hn::Store(index, di, lane);
   for (size_t i = 0; i < hn::Lanes(di); ++i) {
@@ -68,34 +66,20 @@ HWY_INLINE void StoreTaps(DI di, hn::Vec<DI> index, int bytes, uint8_t* HWY_REST
   }
 }
 
+// Writes one vector of tap numbers as elements of `bytes` bytes.
+template <class DI>
+HWY_INLINE void StoreTaps(DI di, hn::Vec<DI> index, int bytes, uint8_t* HWY_RESTRICT to) {
+  if (HWY_LIKELY(bytes == 1)) {
+    StoreBytes(di, index, to);
+  } else {
+    StoreWideTaps(di, index, bytes, to);
+  }
+}
+
 template <class D>
 HWY_INLINE hn::Mask<D> NoLanes(D d) {
   return hn::MaskFromVec(hn::Zero(d));
 }
-
-// The in-range rows of one output line's windows. `name` is the tap number of the row's first column.
-template <class T>
-struct Rows {
-  const T* row[9];
-  int name[9];
-  int count = 0;
-
-  template <class L>
-  Rows(const Block<L>& block, int64_t line) {
-    const Geometry& g = block.geometry;
-    const Axis& depth = g.axis[kDepth];
-    const Axis& height = g.axis[kHeight];
-    for (int64_t kd = 0; kd < depth.kernel; ++kd) {
-      const int64_t d = depth.Begin(block.od) + kd * depth.dilation;
-      for (int64_t kh = 0; kh < height.kernel; ++kh) {
-        const int64_t h = height.Begin(block.oh + line) + kh * height.dilation;
-        if (d < 0 || d >= depth.input || h < 0 || h >= height.input) continue;
-        row[count] = block.x + d * g.input.axis[kDepth] + h * g.input.axis[kHeight];
-        name[count++] = static_cast<int>((kd * height.kernel + kh) * g.axis[kWidth].kernel);
-      }
-    }
-  }
-};
 
 // Whether a NaN was among the vectors noted: the sum of their squares is NaN if and only if one of them is. The
 // multiply-add pipes have nothing else to do, whereas compares and mask operations compete with the maxima.
@@ -113,129 +97,353 @@ HWY_INLINE bool NanNoted(D d, V squares) {
   return false;
 }
 
-// Tap x by the name `name` joins a maximum; of equals the earlier one stays.
-template <bool kIndices, class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
-HWY_INLINE void Join(D /*d*/, V x, VI name, V& best, VI& index) {
-  if constexpr (kIndices) {
-    const auto greater = hn::Gt(x, best);
-    best = hn::IfThenElse(greater, x, best);
-    index = hn::IfThenElse(hn::RebindMask(hn::RebindToSigned<D>(), greater), name, index);
-  } else {
-    static_cast<void>(name), static_cast<void>(index);
-    best = hn::Max(best, x);
-  }
-}
-
-// One output pixel from its in-range taps, any window. Returns whether a NaN was seen.
-template <class L, bool kIndices, class D, class T = typename L::Element>
-HWY_INLINE bool PoolPixel(D d, const L lanes, const Rows<T>& rows, int64_t first, int64_t pitch, int column,
-                          int columns, int64_t channels, T* HWY_RESTRICT y, int tap_bytes, uint8_t* HWY_RESTRICT taps) {
+// The maximum of x at i and y at j, and its place; of equals the earlier operand stays.
+template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
+HWY_INLINE void ArgMax(D /*d*/, V x, VI i, V y, VI j, V& v, VI& k) {
   const hn::RebindToSigned<D> di;
-  using TI = hn::TFromD<decltype(di)>;
-  using V = hn::Vec<D>;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;
-  const auto first_name = hn::Set(di, static_cast<TI>(rows.name[0] + column));
-  int64_t c = 0;
-  // Four vectors per visit of a tap.
-  for (; c + 4 * n <= channels; c += 4 * n) {
-    const T* HWY_RESTRICT tap = rows.row[0] + first + c;
-    V v0 = lanes.Load(d, tap), v1 = lanes.Load(d, tap + n), v2 = lanes.Load(d, tap + 2 * n),
-      v3 = lanes.Load(d, tap + 3 * n);
-    Note<L>(v0, s0), Note<L>(v1, s1), Note<L>(v2, s2), Note<L>(v3, s3);
-    auto i0 = first_name, i1 = i0, i2 = i0, i3 = i0;
-    for (int r = 0; r < rows.count; ++r) {
-      tap = rows.row[r] + first + c;
-      for (int k = 0; k < columns; ++k, tap += pitch) {
-        if (r + k == 0) continue;
-        const V x0 = lanes.Load(d, tap), x1 = lanes.Load(d, tap + n), x2 = lanes.Load(d, tap + 2 * n),
-                x3 = lanes.Load(d, tap + 3 * n);
-        Note<L>(x0, s0), Note<L>(x1, s1), Note<L>(x2, s2), Note<L>(x3, s3);
-        const auto name = InRegister(hn::Set(di, static_cast<TI>(rows.name[r] + column + k)));
-        Join<kIndices>(d, x0, name, v0, i0);
-        Join<kIndices>(d, x1, name, v1, i1);
-        Join<kIndices>(d, x2, name, v2, i2);
-        Join<kIndices>(d, x3, name, v3, i3);
-      }
-    }
-    lanes.Store(d, v0, y + c);
-    lanes.Store(d, v1, y + c + n);
-    lanes.Store(d, v2, y + c + 2 * n);
-    lanes.Store(d, v3, y + c + 3 * n);
-    if constexpr (kIndices) {
-      StoreTaps(di, i0, tap_bytes, taps + c * tap_bytes);
-      StoreTaps(di, i1, tap_bytes, taps + (c + n) * tap_bytes);
-      StoreTaps(di, i2, tap_bytes, taps + (c + 2 * n) * tap_bytes);
-      StoreTaps(di, i3, tap_bytes, taps + (c + 3 * n) * tap_bytes);
-    }
-  }
-  for (; c < channels; c += n) {
-    c = HWY_MIN(c, channels - n);  // max is idempotent: redo instead of a masked tail
-    auto best = lanes.Load(d, rows.row[0] + first + c);
-    auto index = first_name;
-    for (int r = 0; r < rows.count; ++r) {
-      const T* HWY_RESTRICT tap = rows.row[r] + first + c;
-      for (int k = 0; k < columns; ++k, tap += pitch) {
-        const auto x = lanes.Load(d, tap);
-        Note<L>(x, s0);
-        Join<kIndices>(d, x, hn::Set(di, static_cast<TI>(rows.name[r] + column + k)), best, index);
-      }
-    }
-    lanes.Store(d, best, y + c);
-    if constexpr (kIndices) StoreTaps(di, index, tap_bytes, taps + c * tap_bytes);
-  }
-  return NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
+  const auto greater = hn::Gt(y, x);
+  v = hn::Max(x, y);  // rather than a blend, which competes with that of the places: 3 to 8 %
+  k = hn::IfThenElse(hn::RebindMask(di, greater), j, i);
 }
 
-// Any window: output line `line` of the block.
-template <class L, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolLine(const Block<L>& block, int64_t line) {
-  const Geometry& g = block.geometry;
-  const Axis& width = g.axis[kWidth];
-  const Rows<T> rows(block, line);
-  const hn::ScalableTag<typename L::Lane> d;
-  const hn::CappedTag<typename L::Lane, 16 / sizeof(T)> d128;
-  const hn::CappedTag<typename L::Lane, 1> d1;
-  const int64_t channels = g.channels;
-  const int64_t pitch = width.dilation * g.input.axis[kWidth];
-  T* y = block.y + (block.oh + line) * g.output.axis[kHeight];
-  uint8_t* taps =
-      !kIndices ? nullptr : block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] * block.tap_bytes;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const bool dense = g.input.axis[kWidth] == channels && g.output.axis[kWidth] == channels &&
-                     (!kIndices || block.tap_strides.axis[kWidth] == channels);
-  bool nan = false;
-  for (int64_t ow = 0; ow < width.output;) {
-    const int64_t left = width.Begin(ow);
-    int begin = 0, end = static_cast<int>(width.kernel);
-    while (left + begin * width.dilation < 0) ++begin;
-    while (left + (end - 1) * width.dilation >= width.input) --end;
-    const int64_t first = (left + begin * width.dilation) * g.input.axis[kWidth];
-    int64_t pixels = 1, run = channels;
-    if (dense && width.stride == 1 && begin == 0 && end == width.kernel) {
-      // With stride 1, neighbouring whole windows differ by one pixel throughout: one long run whatever the channels.
-      pixels = HWY_MIN(width.output - ow, width.input - (end - 1) * width.dilation - left);
-      run = pixels * channels;
-    } else if (dense && channels < n) {
-      // Few channels: a whole vector spills into the next pixels of y, which overwrite it.
-      const int64_t readable = width.input * channels - first - (end - begin - 1) * pitch;
-      if (HWY_MIN(readable, (width.output - ow) * channels) >= n) run = n;
+// The in-range rows of one output line's windows. `name` is the tap number of the row's first column.
+struct Rows {
+  const char* row[9];
+  int name[9];
+  int count = 0;
+
+  [[gnu::cold]] HWY_NOINLINE Rows(const Block& block, int64_t line, int64_t size) {
+    const Geometry& g = block.geometry;
+    const Axis& depth = g.axis[kDepth];
+    const Axis& height = g.axis[kHeight];
+    for (int64_t kd = 0; kd < depth.kernel; ++kd) {
+      const int64_t d = depth.Begin(block.od) + kd * depth.dilation;
+      for (int64_t kh = 0; kh < height.kernel; ++kh) {
+        const int64_t h = height.Begin(block.oh + line) + kh * height.dilation;
+        if (d < 0 || d >= depth.input || h < 0 || h >= height.input) continue;
+        row[count] = block.x + (d * g.input.axis[kDepth] + h * g.input.axis[kHeight]) * size;
+        name[count++] = static_cast<int>((kd * height.kernel + kh) * g.axis[kWidth].kernel);
+      }
     }
-    if (run >= n) {
-      nan |=
-          PoolPixel<L, kIndices>(d, block.lanes, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes, taps);
-    } else if (run >= static_cast<int64_t>(hn::Lanes(d128))) {
-      nan |= PoolPixel<L, kIndices>(d128, block.lanes, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes,
-                                    taps);
-    } else {
-      nan |= PoolPixel<L, kIndices>(d1, block.lanes, rows, first, pitch, begin, end - begin, run, y, block.tap_bytes,
-                                    taps);
-    }
-    ow += pixels;
-    y += pixels * g.output.axis[kWidth];
-    if constexpr (kIndices) taps += pixels * block.tap_strides.axis[kWidth] * block.tap_bytes;
   }
-  return nan;
+};
+
+// Few channels: output lines of whole vectors of pixels, each from two vectors of every row that hold all its taps.
+// Which lane a tap comes from is a table, per tap column; first and last vectors of a line have tables of their own,
+// where taps outside the input are replaced by their neighbours and the two vectors do not end beyond the row.
+struct ShuffledState {
+  bool is_worth = false;  // the form takes the geometry and gains by it
+  bool is_stale = true;   // the tables
+};
+template <class TI>
+class Shuffled : public ShuffledState {
+ public:
+  // The tables live in `scratch`, which only a redone block overwrites. `n` lanes to a vector.
+  [[gnu::cold]] HWY_NOINLINE Shuffled(const Geometry& g, const TapView& taps, int64_t n, void* scratch)
+      : width_(g.axis[kWidth]), channels_(g.channels), n_(n), tables_(scratch, 2 * g.axis[kWidth].kernel * n) {
+    if (g.channels >= n || width_.kernel > 3 || g.input.axis[kWidth] != channels_ ||
+        g.output.axis[kWidth] != channels_ || width_.input * channels_ < 2 * n ||
+        (taps.base != nullptr && (taps.strides.axis[kWidth] != channels_ || taps.bytes != 1))) {
+      return;
+    }
+    const int64_t reach = (width_.kernel - 1) * width_.dilation;
+    const int64_t span = 2 * n / channels_ - reach;  // of the first taps of a vector's pixels
+    if (span < 1) return;
+    pixels_ = HWY_MIN((span - 1) / width_.stride + 1, n / channels_);
+    pixels_ = HWY_MIN(pixels_, width_.output);
+    last_ = HWY_MIN(width_.input * channels_ - 2 * n,
+                    (width_.input - 1 - reach - (pixels_ - 1) * width_.stride) * channels_);
+    is_worth = pixels_ >= 2;
+  }
+
+  int64_t Pixels() const { return pixels_; }
+
+  // The table for the pixels from ow on, which may move back into the line, and where in a row to load from: `at`,
+  // unless some of the taps would lie outside of it.
+  HWY_INLINE const TI* Find(int64_t& ow, int64_t& at) {
+    if (HWY_LIKELY(at >= 0 && at <= last_ && ow + pixels_ <= width_.output)) return tables_.first();
+    ow = HWY_MIN(ow, width_.output - pixels_);
+    at = Base(ow);
+    return Table(ow);
+  }
+  void Begin() {
+    if (!is_stale) return;
+    tables_.Clear();
+    Table(kMiddle);
+    is_stale = false;
+  }
+
+ private:
+  static constexpr int64_t kMiddle = -1;
+
+  // Where in a row the two vectors for the pixels from ow on begin.
+  int64_t Base(int64_t ow) const {
+    return HWY_MAX(int64_t{0}, HWY_MIN(width_.Begin(ow) * channels_, width_.input * channels_ - 2 * n_));
+  }
+
+  // For the pixels from ow on or, if kMiddle, for any whose taps are all within the input: the lane and the name of
+  // each tap column.
+  [[gnu::cold]] HWY_NOINLINE const TI* Table(int64_t ow) {
+    return tables_.Find(ow, [&](TI* HWY_RESTRICT table) {
+      for (int64_t k = 0; k < width_.kernel; ++k) {
+        TI* HWY_RESTRICT from = table + 2 * k * n_;
+        for (int64_t p = 0; p < pixels_; ++p) {
+          int64_t tap = k, lane = (p * width_.stride + k * width_.dilation) * channels_;
+          if (ow != kMiddle) {
+            const int64_t begin = width_.Begin(ow + p);
+            while (begin + tap * width_.dilation < 0) ++tap;
+            while (begin + tap * width_.dilation >= width_.input) --tap;
+            lane = (begin + tap * width_.dilation) * channels_ - Base(ow);
+          }
+          for (int64_t c = 0; c < channels_; ++c) {
+            from[p * channels_ + c] = static_cast<TI>(lane + c);
+            from[n_ + p * channels_ + c] = static_cast<TI>(tap);
+          }
+        }
+      }
+    });
+  }
+
+  const Axis width_;
+  const int64_t channels_, n_;
+  LaneTables<TI> tables_;  // the first is the middle's
+  int64_t pixels_ = 0;     // per vector
+  int64_t last_;           // where in a row the last vectors of the middle begin
+};
+
+// Shuffles of bytes and, in part, of 16 bits exist within 128 bits only.
+template <class L, class T = typename L::Element>
+using ShuffledTag = std::conditional_t<kHasLookup<T>, hn::ScalableTag<typename L::Lane>,
+                                       hn::CappedTag<typename L::Lane, 16 / sizeof(T)>>;
+
+// Vectors of f64 hold too few pixels for this to be worth its size.
+template <class L>
+constexpr bool kHasShuffled = sizeof(typename L::Lane) < 8;
+
+template <class L, bool kIndices, class T = typename L::Element, class TI = hwy::MakeSigned<typename L::Lane>>
+HWY_NOINLINE bool ShuffledLine(const Block& block, int64_t line, ShuffledState& state) {
+  Shuffled<TI>& shuffled = static_cast<Shuffled<TI>&>(state);
+  const ShuffledTag<L> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const L lanes = *static_cast<const L*>(block.lanes);
+  const Axis& width = block.geometry.axis[kWidth];
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), kernel = width.kernel, channels = block.geometry.channels;
+  const int64_t pixels = shuffled.Pixels(), valid = pixels * channels, size = width.output * channels;
+  T* HWY_RESTRICT y = reinterpret_cast<T*>(block.y) + (block.oh + line) * block.geometry.output.axis[kHeight];
+  uint8_t* HWY_RESTRICT taps = kIndices ? block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] : nullptr;
+  const Rows rows(block, line, sizeof(T));
+  shuffled.Begin();
+  auto seen_lo = NothingNoted(d), seen_hi = seen_lo;
+  int64_t middle = width.Begin(0) * channels;
+  const int64_t step = pixels * width.stride * channels;
+  for (int64_t ow = 0; ow < width.output; ow += pixels, middle += step) {
+    int64_t at = middle;
+    const TI* HWY_RESTRICT table = shuffled.Find(ow, at);
+    const auto load = [&](int r, hn::Vec<decltype(d)>& lo, hn::Vec<decltype(d)>& hi) HWY_ATTR {
+      const T* HWY_RESTRICT row = reinterpret_cast<const T*>(rows.row[r]) + at;
+      lo = lanes.Load(d, row);
+      hi = lanes.Load(d, row + n);
+      Note<L>(lo, seen_lo);
+      Note<L>(hi, seen_hi);
+    };
+    hn::Vec<decltype(d)> lo, hi;
+    load(0, lo, hi);
+    if constexpr (!kIndices) {
+      for (int r = 1; r < rows.count; ++r) {
+        hn::Vec<decltype(d)> x, z;
+        load(r, x, z);
+        lo = hn::Max(lo, x);
+        hi = hn::Max(hi, z);
+      }
+    }
+    auto best = LookupTwo(d, lo, hi, hn::Load(di, table));
+    auto index = hn::Zero(di);
+    if constexpr (kIndices) {
+      index = hn::Add(hn::Load(di, table + n), hn::Set(di, static_cast<TI>(rows.name[0])));
+      for (int r = 0; r < rows.count; ++r) {
+        load(r, lo, hi);
+        const auto row_name = hn::Set(di, static_cast<TI>(rows.name[r]));
+        for (int64_t k = 0; k < kernel; ++k) {
+          const auto x = LookupTwo(d, lo, hi, hn::Load(di, table + 2 * k * n));
+          ArgMax(d, best, index, x, hn::Add(hn::Load(di, table + (2 * k + 1) * n), row_name), best, index);
+        }
+      }
+    } else {
+      for (int64_t k = 1; k < kernel; ++k) {
+        best = hn::Max(best, LookupTwo(d, lo, hi, hn::Load(di, table + 2 * k * n)));
+      }
+    }
+    const int64_t to = ow * channels;
+    if (HWY_LIKELY(to + n <= size)) {
+      // What spills into the next pixels is overwritten with them.
+      lanes.Store(d, best, y + to);
+      if constexpr (kIndices) StoreBytes(di, index, taps + to);
+    } else {
+      HWY_ALIGN T values[hn::MaxLanes(d)];
+      HWY_ALIGN uint8_t names[hn::MaxLanes(d)];
+      lanes.Store(d, best, values);
+      std::memcpy(y + to, values, static_cast<size_t>(valid) * sizeof(T));
+      if constexpr (kIndices) {
+        StoreBytes(di, index, names);
+        std::memcpy(taps + to, names, static_cast<size_t>(valid));
+      }
+    }
+  }
+  return NanNoted<L>(d, hn::Add(seen_lo, seen_hi));
+}
+
+// What output pixels are reduced from: taps of x, in row-major order backwards, and maxima over the taps before them.
+constexpr int kMostRows = 9;
+struct Sources {
+  const char* row[kMostRows];  // where the first pixel's window begins in each row of it
+  int name[9];                 // the number of the row's first tap
+  int rows = 0;
+  int64_t tap[3];  // columns of taps, relative to the first
+  // Maxima in scratch over other taps of the window: to be joined, or stored instead of y.
+  bool joins = false, stores = false;
+};
+
+constexpr int64_t kPassRows = 3;     // of windows that take several passes
+constexpr int64_t kMostSums = 2048;  // maxima in scratch, and as many places
+
+// Pixels whose windows are alike.
+struct PixelRun {
+  int64_t pixels, length;  // elements of a pixel, at least a vector
+  int64_t x_step, y_step, tap_step;
+};
+
+// The maximum of a row's tap columns.
+template <class L, int kColumns, class D, class V = hn::Vec<D>, class T = typename L::Element>
+HWY_INLINE V RowMax(D d, const L lanes, const T* HWY_RESTRICT p, int64_t c1, int64_t c2, V& even, V& odd, V& third) {
+  const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
+  Note<L>(x0, even);
+  Note<L>(x1, odd);
+  if constexpr (kColumns == 2) {
+    static_cast<void>(c2), static_cast<void>(third);
+    return hn::Max(x0, x1);
+  } else {
+    const V x2 = lanes.Load(d, p + c2);
+    Note<L>(x2, third);
+    return hn::Max(hn::Max(x0, x1), x2);
+  }
+}
+
+// Two vectors at a time; the second is the first again where a pixel has but one, and redoes part of it at the end.
+template <class L, int kColumns, class T = typename L::Element>
+HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const PixelRun& run, char* to,
+                             uint8_t* /*taps*/) {
+  const L lanes = *static_cast<const L*>(block.lanes);
+  T* HWY_RESTRICT y = reinterpret_cast<T*>(to);
+  using Lane = typename L::Lane;
+  const hn::ScalableTag<Lane> d;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t length = run.length, last = HWY_MAX(int64_t{0}, length - 2 * n), b = HWY_MIN(n, length - n);
+  const int64_t c1 = from.tap[1], c2 = from.tap[2], b1 = b + c1, b2 = b + c2;
+  V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
+  const int rows = from.rows;
+  Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
+  int64_t at = 0;
+  for (int64_t pixel = 0; pixel < run.pixels; ++pixel, at += run.x_step, y += run.y_step) {
+    for (int64_t i = 0; i < length; i += 2 * n) {
+      i = HWY_MIN(i, last);
+      const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
+      V v0 = RowMax<L, kColumns>(d, lanes, p, c1, c2, e0, o0, t0);
+      V v1 = RowMax<L, kColumns>(d, lanes, p + b, c1, c2, e1, o1, t1);
+      for (int r = 1; r < rows; ++r) {
+        p = reinterpret_cast<const T*>(from.row[r]) + at + i;
+        v0 = hn::Max(v0, RowMax<L, kColumns>(d, lanes, p, c1, c2, e0, o0, t0));
+        v1 = hn::Max(v1, RowMax<L, kColumns>(d, lanes, p + b, c1, c2, e1, o1, t1));
+      }
+      if (HWY_UNLIKELY(from.joins)) {
+        v0 = hn::Max(v0, hn::LoadU(d, acc + i));
+        v1 = hn::Max(v1, hn::LoadU(d, acc + i + b));
+      }
+      if (HWY_UNLIKELY(from.stores)) {
+        hn::StoreU(v0, d, acc + i);
+        hn::StoreU(v1, d, acc + i + b);
+      } else {
+        lanes.Store(d, v0, y + i);
+        lanes.Store(d, v1, y + i + b);
+      }
+    }
+  }
+  return NanNoted<L>(d, hn::Add(hn::Add(hn::Add(e0, e1), hn::Add(o0, o1)), hn::Add(t0, t1)));
+}
+
+// The same with the place of each maximum; scratch holds those after the maxima.
+template <class L, int kColumns, class T = typename L::Element>
+HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelRun& run, char* to,
+                           uint8_t* HWY_RESTRICT taps) {
+  const L lanes = *static_cast<const L*>(block.lanes);
+  T* HWY_RESTRICT y = reinterpret_cast<T*>(to);
+  const int tap_bytes = block.tap_bytes;
+  using Lane = typename L::Lane;
+  const hn::ScalableTag<Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  using V = hn::Vec<decltype(d)>;
+  using VI = hn::Vec<decltype(di)>;
+  using TI = hn::TFromD<decltype(di)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t length = run.length, last = HWY_MAX(int64_t{0}, length - 2 * n), b = HWY_MIN(n, length - n);
+  const int64_t c1 = from.tap[1], c2 = from.tap[2];
+  V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
+  const int rows = from.rows;
+  Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
+  TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
+  // Columns beyond the last repeat it, by a name that no tie lets through.
+  const VI one = hn::Set(di, 1), two = hn::Set(di, 2);
+  int64_t at = 0;
+  for (int64_t pixel = 0; pixel < run.pixels; ++pixel, at += run.x_step, y += run.y_step) {
+    for (int64_t i = 0; i < length; i += 2 * n) {
+      i = HWY_MIN(i, last);
+      V v0, v1;
+      VI i0, i1;
+      const auto row = [&](const T* HWY_RESTRICT p, VI name, V& v, VI& index, V& even, V& odd, V& third)
+                           PEAKPOOL_INLINED {
+                             const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
+                             Note<L>(x0, even);
+                             Note<L>(x1, odd);
+                             ArgMax(d, x0, name, x1, hn::Add(name, one), v, index);
+                             if constexpr (kColumns > 2) {
+                               const V x2 = lanes.Load(d, p + c2);
+                               Note<L>(x2, third);
+                               ArgMax(d, v, index, x2, hn::Add(name, two), v, index);
+                             }
+                           };
+      const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
+      VI name = hn::Set(di, static_cast<TI>(from.name[0]));
+      row(p, name, v0, i0, e0, o0, t0);
+      row(p + b, name, v1, i1, e1, o1, t1);
+      for (int r = 1; r < rows; ++r) {
+        V w0, w1;
+        VI j0, j1;
+        p = reinterpret_cast<const T*>(from.row[r]) + at + i;
+        name = InRegister(hn::Set(di, static_cast<TI>(from.name[r])));
+        row(p, name, w0, j0, e0, o0, t0);
+        row(p + b, name, w1, j1, e1, o1, t1);
+        ArgMax(d, w0, j0, v0, i0, v0, i0);
+        ArgMax(d, w1, j1, v1, i1, v1, i1);
+      }
+      if (HWY_UNLIKELY(from.joins)) {
+        ArgMax(d, hn::LoadU(d, acc + i), hn::LoadU(di, acc_taps + i), v0, i0, v0, i0);
+        ArgMax(d, hn::LoadU(d, acc + i + b), hn::LoadU(di, acc_taps + i + b), v1, i1, v1, i1);
+      }
+      if (HWY_UNLIKELY(from.stores)) {
+        hn::StoreU(v0, d, acc + i);
+        hn::StoreU(v1, d, acc + i + b);
+        hn::StoreU(i0, di, acc_taps + i);
+        hn::StoreU(i1, di, acc_taps + i + b);
+      } else {
+        lanes.Store(d, v0, y + i);
+        lanes.Store(d, v1, y + i + b);
+        StoreTaps(di, i0, tap_bytes, taps + i * tap_bytes);
+        StoreTaps(di, i1, tap_bytes, taps + (i + b) * tap_bytes);
+      }
+    }
+    taps += run.tap_step * tap_bytes;
+  }
+  return NanNoted<L>(d, hn::Add(hn::Add(hn::Add(e0, e1), hn::Add(o0, o1)), hn::Add(t0, t1)));
 }
 
 // Two neighbouring windows along one axis from the kernel + stride taps that they span.
@@ -252,15 +460,6 @@ HWY_INLINE void MaxPair(V x0, V x1, V x2, V x3, V x4, V& a, V& b) {
     a = hn::Max(x0, shared);
     b = hn::Max(shared, x3);
   }
-}
-
-// The same with the place of each maximum carried along; of equals the earlier operand stays.
-template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
-HWY_INLINE void ArgMax(D /*d*/, V x, VI i, V y, VI j, V& v, VI& k) {
-  const hn::RebindToSigned<D> di;
-  const auto greater = hn::Gt(y, x);
-  v = hn::IfThenElse(greater, y, x);
-  k = hn::IfThenElse(hn::RebindMask(di, greater), j, i);
 }
 
 template <int kKernel, int kStride, class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
@@ -287,158 +486,6 @@ HWY_INLINE void ArgMaxPair(D d, V x0, V x1, V x2, V x3, V x4, VI i0, VI i1, VI i
   }
 }
 
-// Few channels: output lines of whole vectors of pixels, each from two vectors of every row that hold all its taps.
-// Which lane a tap comes from is a table, per tap column; first and last vectors of a line have tables of their own,
-// where taps outside the input are replaced by their neighbours and the two vectors do not end beyond the row.
-template <class L, bool kIndices, class T = typename L::Element>
-class Shuffled {
- public:
-  // Shuffles of bytes and, in part, of 16 bits exist within 128 bits only.
-  using D = std::conditional_t<kHasLookup<T>, hn::ScalableTag<typename L::Lane>,
-                               hn::CappedTag<typename L::Lane, 16 / sizeof(T)>>;
-  using DI = hn::RebindToSigned<D>;
-  using TI = hn::TFromD<DI>;
-
-  // The tables live in `scratch`, which only a redone block overwrites.
-  Shuffled(const Geometry& g, const TapView& taps, void* scratch)
-      : width_(g.axis[kWidth]),
-        channels_(g.channels),
-        tables_(scratch, 2 * g.axis[kWidth].kernel * static_cast<int64_t>(hn::Lanes(D()))) {
-    const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
-    if (g.input.axis[kWidth] != channels_ || g.output.axis[kWidth] != channels_ || width_.input * channels_ < 2 * n ||
-        (kIndices && (taps.strides.axis[kWidth] != channels_ || taps.bytes != 1))) {
-      return;
-    }
-    const int64_t reach = (width_.kernel - 1) * width_.dilation;
-    const int64_t span = 2 * n / channels_ - reach;  // of the first taps of a vector's pixels
-    if (span < 1) return;
-    pixels_ = HWY_MIN((span - 1) / width_.stride + 1, n / channels_);
-    pixels_ = HWY_MIN(pixels_, width_.output);
-    last_ = HWY_MIN(width_.input * channels_ - 2 * n,
-                    (width_.input - 1 - reach - (pixels_ - 1) * width_.stride) * channels_);
-  }
-
-  // Whether this form takes the geometry and gains by it.
-  bool IsWorth() const { return pixels_ >= 2; }
-
-  HWY_NOINLINE bool Line(const Block<L>& block, int64_t line) {
-    const D d;
-    const DI di;
-    const L lanes = block.lanes;
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), kernel = width_.kernel;
-    const int64_t valid = pixels_ * channels_, size = width_.output * channels_;
-    T* HWY_RESTRICT y = block.y + (block.oh + line) * block.geometry.output.axis[kHeight];
-    uint8_t* HWY_RESTRICT taps = kIndices ? block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] : nullptr;
-    const Rows<T> rows(block, line);
-    if (tables_.empty()) Table(kMiddle);
-    auto seen_lo = hn::Set(d, 1), seen_hi = seen_lo;
-    const int64_t pixels = pixels_, last = last_, step = pixels * width_.stride * channels_,
-                  end = width_.output - pixels;
-    int64_t middle = width_.Begin(0) * channels_;
-    for (int64_t ow = 0; ow < end + pixels; ow += pixels, middle += step) {
-      const TI* HWY_RESTRICT table = tables_.first();
-      int64_t at = middle;
-      if (HWY_UNLIKELY(at < 0 || at > last || ow > end)) {
-        ow = HWY_MIN(ow, end);
-        table = Table(ow);
-        at = Base(ow);
-      }
-      const auto load = [&](int r, hn::Vec<D>& lo, hn::Vec<D>& hi) HWY_ATTR {
-        lo = lanes.Load(d, rows.row[r] + at);
-        hi = lanes.Load(d, rows.row[r] + at + n);
-        if constexpr (L::kTracksNan) {
-          seen_lo = hn::MulAdd(lo, lo, seen_lo);
-          seen_hi = hn::MulAdd(hi, hi, seen_hi);
-        }
-      };
-      hn::Vec<D> lo, hi;
-      load(0, lo, hi);
-      auto best = LookupTwo(d, lo, hi, hn::Load(di, table));
-      auto index = hn::Zero(di);
-      if constexpr (kIndices) {
-        index = hn::Add(hn::Load(di, table + n), hn::Set(di, static_cast<TI>(rows.name[0])));
-        for (int r = 0; r < rows.count; ++r) {
-          load(r, lo, hi);
-          const auto row_name = hn::Set(di, static_cast<TI>(rows.name[r]));
-          for (int64_t k = 0; k < kernel; ++k) {
-            const auto x = LookupTwo(d, lo, hi, hn::Load(di, table + 2 * k * n));
-            ArgMax(d, best, index, x, hn::Add(hn::Load(di, table + (2 * k + 1) * n), row_name), best, index);
-          }
-        }
-      } else {
-        for (int r = 1; r < rows.count; ++r) {
-          hn::Vec<D> x, z;
-          load(r, x, z);
-          lo = hn::Max(lo, x);
-          hi = hn::Max(hi, z);
-        }
-        best = LookupTwo(d, lo, hi, hn::Load(di, table));
-        for (int64_t k = 1; k < kernel; ++k) {
-          best = hn::Max(best, LookupTwo(d, lo, hi, hn::Load(di, table + 2 * k * n)));
-        }
-      }
-      const int64_t to = ow * channels_;
-      if (HWY_LIKELY(to + n <= size)) {
-        // What spills into the next pixels is overwritten with them.
-        lanes.Store(d, best, y + to);
-        if constexpr (kIndices) StoreBytes(di, index, taps + to);
-      } else {
-        HWY_ALIGN T values[hn::MaxLanes(d)];
-        HWY_ALIGN uint8_t names[hn::MaxLanes(d)];
-        lanes.Store(d, best, values);
-        std::memcpy(y + to, values, static_cast<size_t>(valid) * sizeof(T));
-        if constexpr (kIndices) {
-          StoreBytes(di, index, names);
-          std::memcpy(taps + to, names, static_cast<size_t>(valid));
-        }
-      }
-    }
-    if constexpr (L::kTracksNan) return !hn::AllFalse(d, EitherNan(d, seen_lo, seen_hi));
-    return false;
-  }
-
-  void Forget() { tables_.Clear(); }
-
- private:
-  static constexpr int64_t kMiddle = -1;
-
-  // Where in a row the two vectors for the pixels from ow on begin.
-  int64_t Base(int64_t ow) const {
-    const int64_t last = width_.input * channels_ - 2 * static_cast<int64_t>(hn::Lanes(D()));
-    return HWY_MAX(int64_t{0}, HWY_MIN(width_.Begin(ow) * channels_, last));
-  }
-
-  // For the pixels from ow on or, if kMiddle, for any whose taps are all within the input: the lane and the name of
-  // each tap column.
-  const TI* Table(int64_t ow) {
-    return tables_.Find(ow, [&](TI* HWY_RESTRICT table) {
-      const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
-      for (int64_t k = 0; k < width_.kernel; ++k) {
-        TI* HWY_RESTRICT from = table + 2 * k * n;
-        for (int64_t p = 0; p < pixels_; ++p) {
-          int64_t tap = k, lane = (p * width_.stride + k * width_.dilation) * channels_;
-          if (ow != kMiddle) {
-            const int64_t begin = width_.Begin(ow + p);
-            while (begin + tap * width_.dilation < 0) ++tap;
-            while (begin + tap * width_.dilation >= width_.input) --tap;
-            lane = (begin + tap * width_.dilation) * channels_ - Base(ow);
-          }
-          for (int64_t c = 0; c < channels_; ++c) {
-            from[p * channels_ + c] = static_cast<TI>(lane + c);
-            from[n + p * channels_ + c] = static_cast<TI>(tap);
-          }
-        }
-      }
-    });
-  }
-
-  const Axis width_;
-  const int64_t channels_;
-  LaneTables<TI> tables_;  // the first is the middle's
-  int64_t pixels_ = 0;     // per vector
-  int64_t last_;           // where in a row the last vectors of the middle begin
-};
-
 // Offsets of the taps of two neighbouring windows, clamped into the input: with dilation 1 the clamped tap is in both
 // windows that use it, so it changes no maximum. `place` counts taps from the first window's begin, and a clamped tap
 // has the place of the tap that it repeats.
@@ -458,7 +505,9 @@ struct Span {
 
 // Whether any of `count` consecutive elements is NaN; needs count >= lanes.
 template <class L, class T = typename L::Element>
-HWY_NOINLINE bool HasNan(const L lanes, const T* HWY_RESTRICT p, int64_t count) {
+HWY_NOINLINE bool HasNan(const char* from, int64_t count) {
+  const L lanes{};
+  const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from);
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   auto nan = NoLanes(d);
@@ -471,17 +520,17 @@ HWY_NOINLINE bool HasNan(const L lanes, const T* HWY_RESTRICT p, int64_t count) 
 
 // 2x2 windows with stride 2 share nothing: output line by output line, pixel by pixel, channels innermost.
 template <class L, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolDisjoint(const Block<L>& block, int64_t line) {
+HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
   const Geometry& g = block.geometry;
-  const L lanes = block.lanes;
+  const L lanes = *static_cast<const L*>(block.lanes);
   const hn::ScalableTag<typename L::Lane> d;
   const hn::RebindToSigned<decltype(d)> di;
   using TI = hn::TFromD<decltype(di)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t channels = g.channels;
   const Span rows(g.axis[kHeight], block.oh + line, g.input.axis[kHeight]);
-  const T* x = block.x + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
-  T* HWY_RESTRICT y = block.y + (block.oh + line) * g.output.axis[kHeight];
+  const T* x = reinterpret_cast<const T*>(block.x) + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
+  T* HWY_RESTRICT y = reinterpret_cast<T*>(block.y) + (block.oh + line) * g.output.axis[kHeight];
   uint8_t* HWY_RESTRICT taps = !kIndices ? nullptr : block.taps + (block.oh + line) * block.tap_strides.axis[kHeight];
   auto nan = NoLanes(d);
   for (int64_t ow = 0; ow < g.axis[kWidth].output; ++ow) {
@@ -520,10 +569,10 @@ HWY_NOINLINE bool PoolDisjoint(const Block<L>& block, int64_t line) {
 // Output lines `line` and `line` + 1 of the block in tiles of 2x2 pixels, channels innermost. Indices are taken
 // horizontally first: then the earlier row wins ties without comparing places.
 template <class L, int kKernel, int kStride, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolLinePair(const Block<L>& block, int64_t line) {
+HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
   constexpr int kSpan = kKernel + kStride;
   const Geometry& g = block.geometry;
-  const L lanes = block.lanes;
+  const L lanes = *static_cast<const L*>(block.lanes);
   const hn::ScalableTag<typename L::Lane> d;
   const hn::RebindToSigned<decltype(d)> di;
   using TI = hn::TFromD<decltype(di)>;
@@ -531,13 +580,13 @@ HWY_NOINLINE bool PoolLinePair(const Block<L>& block, int64_t line) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t channels = g.channels;
   const Span rows(g.axis[kHeight], block.oh + line, g.input.axis[kHeight]);
-  const T* x = block.x + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
+  const T* x = reinterpret_cast<const T*>(block.x) + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
   const T* HWY_RESTRICT r0 = x + rows.offset[0];
   const T* HWY_RESTRICT r1 = x + rows.offset[1];
   const T* HWY_RESTRICT r2 = x + rows.offset[2];
   const T* HWY_RESTRICT r3 = x + rows.offset[3];
   const T* HWY_RESTRICT r4 = x + rows.offset[4];
-  T* HWY_RESTRICT y0 = block.y + (block.oh + line) * g.output.axis[kHeight];
+  T* HWY_RESTRICT y0 = reinterpret_cast<T*>(block.y) + (block.oh + line) * g.output.axis[kHeight];
   T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
   uint8_t* HWY_RESTRICT t0 = !kIndices ? nullptr : block.taps + (block.oh + line) * block.tap_strides.axis[kHeight];
   uint8_t* HWY_RESTRICT t1 = !kIndices ? nullptr : t0 + block.tap_strides.axis[kHeight];
@@ -550,7 +599,7 @@ HWY_NOINLINE bool PoolLinePair(const Block<L>& block, int64_t line) {
     const Span cols(g.axis[kWidth], 0, g.input.axis[kWidth]);
     for (int r = kKernel - kStride; r < kSpan; ++r) {
       for (int k = 0; k < kKernel - kStride; ++k)
-        seen |= HasNan(block.lanes, x + rows.offset[r] + cols.offset[k], channels);
+        seen |= HasNan<L>(reinterpret_cast<const char*>(x + rows.offset[r] + cols.offset[k]), channels);
     }
   }
 
@@ -669,13 +718,13 @@ HWY_INLINE void MaxColumn(D d, const L lanes, const T* HWY_RESTRICT r0, const T*
 // All lines of the block for two vectors of channels, at c and c + b, in pairs of lines: the column maxima slide along
 // the width in registers, so that each tap is loaded once for two outputs.
 template <class L, int kKernel, int kStride, class T = typename L::Element>
-HWY_NOINLINE bool SlideLines(const Block<L>& block, int64_t c, int64_t b) {
+HWY_NOINLINE bool SlideLines(const Block& block, int64_t c, int64_t b) {
   const Geometry& g = block.geometry;
-  const L lanes = block.lanes;
+  const L lanes = *static_cast<const L*>(block.lanes);
   const hn::ScalableTag<typename L::Lane> d;
   using V = hn::Vec<decltype(d)>;
   const int64_t pitch = g.input.axis[kWidth], y_pitch = g.output.axis[kWidth];
-  const T* x = block.x + c + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
+  const T* x = reinterpret_cast<const T*>(block.x) + c + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
   V seen_a0 = hn::Set(d, 1), seen_a1 = seen_a0, seen_b0 = seen_a0,
     seen_b1 = seen_a0;  // never subnormal
   const int64_t begin = g.axis[kWidth].Begin(0), last = g.axis[kWidth].input - 1, outputs = g.axis[kWidth].output;
@@ -687,7 +736,7 @@ HWY_NOINLINE bool SlideLines(const Block<L>& block, int64_t c, int64_t b) {
     const T* HWY_RESTRICT r2 = x + rows.offset[2];
     const T* HWY_RESTRICT r3 = x + rows.offset[3];
     const T* HWY_RESTRICT r4 = x + rows.offset[4];
-    T* HWY_RESTRICT y0 = block.y + c + (block.oh + line) * g.output.axis[kHeight];
+    T* HWY_RESTRICT y0 = reinterpret_cast<T*>(block.y) + c + (block.oh + line) * g.output.axis[kHeight];
     T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
     V a0, a1, b0, b1, pa0, pa1, pb0, pb1, ta0, ta1, tb0, tb1;
     const auto load = [&](int64_t i, V& at, V& ab, V& bt, V& bb) HWY_ATTR {
@@ -734,46 +783,181 @@ HWY_NOINLINE bool SlideLines(const Block<L>& block, int64_t c, int64_t b) {
   return false;
 }
 
-// As PoolBlock, for kernel and stride equal on height and width. Needs two output lines and pixels where windows
-// overlap, and channels >= lanes.
-template <class L, int kKernel, int kStride, bool kIndices, class T = typename L::Element>
-HWY_NOINLINE bool PoolFused(const Block<L>& block) {
-  const Geometry& g = block.geometry;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
+// The loops over one block, compiled once for all kinds of lanes: these say what they do with one line and so on.
+struct Forms {
+  int64_t size;  // of an element
+  // Of rows of two and of three columns.
+  bool (*run[2])(const Block&, const Sources&, const PixelRun&, char*, uint8_t*);
+  bool (*shuffled)(const Block&, int64_t, ShuffledState&);
+  bool (*disjoint)(const Block&, int64_t);
+  // Of 2x2 stride 1, 3x3 stride 1 and 3x3 stride 2, where compiled.
+  bool (*pair[3])(const Block&, int64_t);
+  bool (*slide[3])(const Block&, int64_t, int64_t);
+  bool (*has_nan)(const char*, int64_t);  // where lanes track NaN
+};
+
+// Pixels of less than a vector of n lanes: their taps are copied first.
+[[gnu::cold]] HWY_NOINLINE inline bool PoolNarrow(const Forms& forms, const Block& block, int64_t n,
+                                                  const Sources& from, const PixelRun& run, char* y, uint8_t* taps) {
+  constexpr size_t kVector = hn::MaxLanes(hn::ScalableTag<uint8_t>());
+  HWY_ALIGN char copies[kMostRows * 3 * kVector] = {};
+  HWY_ALIGN char values[kVector];
+  HWY_ALIGN uint8_t names[4 * kVector];
+  const size_t bytes = static_cast<size_t>(run.length * forms.size);
+  const int64_t vector = n * forms.size;
+  Sources copied = from;
+  copied.tap[1] = n;
+  copied.tap[2] = 2 * n;
   bool nan = false;
-  if constexpr (kKernel == kStride) {
-    for (int64_t line = 0; line < block.lines; ++line) nan |= PoolDisjoint<L, kIndices>(block, line);
-    return nan;
-  } else {
-    if constexpr (L::kTracksNan) {
-      // The rows that the first lines share with lines before the block; below, each row is looked at when it is new.
-      const Span rows(g.axis[kHeight], block.oh, g.input.axis[kHeight]);
-      const T* x = block.x + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
-      for (int r = 0; r < kKernel - kStride; ++r) {
-        const int64_t pitch = g.input.axis[kWidth];
-        const int64_t pixels = pitch == g.channels ? 1 : g.axis[kWidth].input;
-        for (int64_t i = 0; i < pixels; ++i) {
-          nan |= HasNan(block.lanes, x + rows.offset[r] + i * pitch, g.channels * (g.axis[kWidth].input / pixels));
-        }
+  for (int64_t pixel = 0; pixel < run.pixels; ++pixel) {
+    for (int r = 0; r < from.rows; ++r) {
+      copied.row[r] = copies + 3 * r * vector;
+      for (int k = 0; k < 3; ++k) {
+        std::memcpy(copies + (3 * r + k) * vector, from.row[r] + (pixel * run.x_step + from.tap[k]) * forms.size,
+                    bytes);
       }
     }
-    // Pixels a multiple of 2 KiB apart share few sets of the L1 cache, which then does not hold the rows for the next
-    // two lines: 3x3 stride 1 with 512 channels 2.5 times the copy in tiles, 2.9 to 3.7 sliding; with 480, 2.8 and 2.1.
-    // Stride 2 shares one row in five: no difference.
-    if constexpr (kIndices || kStride == 1) {
-      if (kIndices || g.input.axis[kWidth] * static_cast<int64_t>(sizeof(T)) % 2048 == 0) {
-        for (int64_t line = 0; line < block.lines; line += 2) {
-          nan |= PoolLinePair<L, kKernel, kStride, kIndices>(block, HWY_MIN(line, block.lines - 2));
-        }
-        return nan;
-      }
+    nan |= forms.run[1](block, copied, {1, n, 0, 0, 0}, values, names);
+    std::memcpy(y + pixel * run.y_step * forms.size, values, bytes);
+    if (taps != nullptr) {
+      std::memcpy(taps + pixel * run.tap_step * block.tap_bytes, names,
+                  static_cast<size_t>(run.length * block.tap_bytes));
     }
-    for (int64_t c = 0; c < g.channels; c += 2 * n) {
-      c = HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * n));
-      nan |= SlideLines<L, kKernel, kStride>(block, c, HWY_MIN(n, g.channels - n));
-    }
-    return nan;
   }
+  return nan;
+}
+
+// Any window: output line `line` of the block.
+HWY_NOINLINE inline bool PoolLine(const Forms& forms, const Block& block, int64_t n, int64_t line) {
+  const Geometry& g = block.geometry;
+  const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight], &width = g.axis[kWidth];
+  const int64_t channels = g.channels, pitch = g.input.axis[kWidth], tap_pitch = width.dilation * pitch;
+  const int64_t oh = block.oh + line, size = forms.size;
+  const bool indices = block.taps != nullptr;
+  PixelRun run = {1, channels, width.stride * pitch, g.output.axis[kWidth], block.tap_strides.axis[kWidth]};
+  const bool dense = pitch == channels && run.y_step == channels && (!indices || run.tap_step == channels);
+  const int64_t first_d = depth.FirstTap(block.od), end_d = depth.TapEnd(block.od);
+  const int64_t first_h = height.FirstTap(oh), end_h = height.TapEnd(oh);
+  const int64_t origin = depth.Begin(block.od) * g.input.axis[kDepth] + height.Begin(oh) * g.input.axis[kHeight];
+  const int64_t d_pitch = depth.dilation * g.input.axis[kDepth], h_pitch = height.dilation * g.input.axis[kHeight];
+  // Outputs before this one have no taps beyond the input.
+  const int64_t whole = (width.input - 1 - (width.kernel - 1) * width.dilation + width.pad_before) / width.stride + 1;
+  bool nan = false;
+  for (int64_t ow = 0, pixels; ow < width.output; ow += pixels) {
+    const int64_t first = width.FirstTap(ow), end = width.TapEnd(ow), columns = end - first;
+    const int64_t corner = origin + width.Begin(ow) * pitch;
+    const bool three = columns == 3 || columns > 4;
+    const int64_t step = three ? 3 : 2, groups = (columns + step - 1) / step * (end_d - first_d) * (end_h - first_h);
+    const bool one_pass = groups <= kMostRows;
+    Sources from;
+    for (int64_t k = 0; k < 3; ++k) from.tap[k] = HWY_MIN(k, columns - 1) * tap_pitch;
+    pixels = one_pass && columns == width.kernel ? HWY_MIN(width.output, whole) - ow : 1;
+    run.pixels = pixels;
+    run.length = channels;
+    if (dense && one_pass && width.stride == 1) {
+      // Neighbouring windows differ by one pixel throughout: one long run whatever the channels.
+      run.pixels = 1;
+      run.length = pixels * channels;
+    } else if (dense && one_pass && channels < n) {
+      // Few channels: a whole vector spills into the next pixels of y, which overwrite it.
+      const int64_t reads = (width.input - width.Begin(ow) - (end - 1) * width.dilation) * channels - n,
+                    writes = (width.output - ow) * channels - n;
+      if (reads >= 0 && writes >= 0) {
+        pixels = run.pixels = HWY_MIN(pixels, HWY_MIN(reads / run.x_step, writes / channels) + 1);
+        run.length = n;
+      }
+    }
+    const int64_t length = run.length, part = one_pass ? length : HWY_MIN(length, kMostSums);
+    for (int64_t c = 0; c < length; c += part) {
+      c = HWY_MIN(c, length - part);
+      run.length = part;
+      char* const y = block.y + (oh * g.output.axis[kHeight] + ow * run.y_step + c) * size;
+      uint8_t* const taps =
+          !indices ? nullptr
+                   : block.taps + (oh * block.tap_strides.axis[kHeight] + ow * run.tap_step + c) * block.tap_bytes;
+      int64_t kd = first_d, kh = first_h, k = first;
+      const int64_t most = one_pass ? groups : kPassRows;
+      for (int64_t done = 0; done < groups; done += most) {
+        from.rows = static_cast<int>(HWY_MIN(most, groups - done));
+        for (int r = from.rows - 1; r >= 0; --r) {
+          const int64_t column = HWY_MAX(first, HWY_MIN(k, end - step));
+          from.row[r] = block.x + (corner + kd * d_pitch + kh * h_pitch + column * tap_pitch + c) * size;
+          from.name[r] = static_cast<int>((kd * height.kernel + kh) * width.kernel + column);
+          k += step;
+          if (k < end) continue;
+          k = first;
+          if (++kh < end_h) continue;
+          kh = first_h;
+          ++kd;
+        }
+        from.joins = done != 0;
+        from.stores = done + most < groups;
+        nan |= part < n ? PoolNarrow(forms, block, n, from, run, y, taps) : forms.run[three](block, from, run, y, taps);
+      }
+    }
+  }
+  return nan;
+}
+
+// Which of the forms for overlapping windows takes these, were their dilation 1; -1: none.
+inline int FusedForm(const Forms& forms, const Geometry& g) {
+  const Axis& height = g.axis[kHeight];
+  const Axis& width = g.axis[kWidth];
+  if (g.axis[kDepth].kernel != 1 || height.kernel != width.kernel || height.stride != width.stride) return -1;
+  const int form = height.stride >= height.kernel || height.stride > 2 || height.kernel > 3
+                       ? -1
+                       : static_cast<int>(height.kernel + height.stride) - 3;
+  return form >= 0 && forms.pair[form] == nullptr && forms.slide[form] == nullptr ? -1 : form;
+}
+
+// For kernel and stride equal on height and width. Needs two output lines and pixels, and channels >= lanes.
+[[gnu::cold]] HWY_NOINLINE inline bool PoolFused(const Forms& forms, const Block& block, int64_t n, int form) {
+  const Geometry& g = block.geometry;
+  const int64_t pitch = g.input.axis[kWidth], overlap = g.axis[kHeight].kernel - g.axis[kHeight].stride;
+  bool nan = false;
+  if (forms.has_nan != nullptr) {
+    // The rows that the first lines share with lines before the block; below, each row is looked at when it is new.
+    const Span rows(g.axis[kHeight], block.oh, g.input.axis[kHeight]);
+    const int64_t x = g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
+    const int64_t pixels = pitch == g.channels ? 1 : g.axis[kWidth].input;
+    for (int64_t r = 0; r < overlap; ++r) {
+      for (int64_t i = 0; i < pixels; ++i) {
+        nan |= forms.has_nan(block.x + (x + rows.offset[r] + i * pitch) * forms.size,
+                             g.channels * (g.axis[kWidth].input / pixels));
+      }
+    }
+  }
+  // Pixels a multiple of 2 KiB apart share few sets of the L1 cache, which then does not hold the rows for the next
+  // two lines: 3x3 stride 1 with 512 channels 2.5 times the copy in tiles, 2.9 to 3.7 sliding; with 480, 2.8 and 2.1.
+  // Stride 2 shares one row in five: no difference.
+  const auto pair = forms.pair[form];
+  const auto slide = forms.slide[form];
+  if (slide == nullptr || (pair != nullptr && pitch * forms.size % 2048 == 0)) {
+    for (int64_t line = 0; line < block.lines; line += 2) nan |= pair(block, HWY_MIN(line, block.lines - 2));
+  } else {
+    for (int64_t c = 0; c < g.channels; c += 2 * n) {
+      nan |= slide(block, HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * n)), HWY_MIN(n, g.channels - n));
+    }
+  }
+  return nan;
+}
+
+// Returns whether a NaN was seen, in which case the values (and indices) of the block's lines may be wrong.
+[[gnu::cold]] HWY_NOINLINE inline bool PoolBlock(const Forms& forms, const Block& block, int64_t n) {
+  const Geometry& g = block.geometry;
+  const Axis& height = g.axis[kHeight];
+  const Axis& width = g.axis[kWidth];
+  const bool plain =
+      height.dilation == 1 && width.dilation == 1 && g.channels >= n && (block.taps == nullptr || block.tap_bytes == 1);
+  const int form = FusedForm(forms, g);
+  if (plain && form >= 0 && width.output >= 2 && block.lines >= 2) return PoolFused(forms, block, n, form);
+  const bool is_disjoint = plain && g.axis[kDepth].kernel == 1 && height.kernel == 2 && width.kernel == 2 &&
+                           height.stride == 2 && width.stride == 2;
+  bool nan = false;
+  for (int64_t line = 0; line < block.lines; ++line) {
+    nan |= is_disjoint ? forms.disjoint(block, line) : PoolLine(forms, block, n, line);
+  }
+  return nan;
 }
 
 // The outputs of an axis with stride 1 whose numbers are `phase` modulo the dilation read inputs that are a dilation
@@ -791,36 +975,8 @@ inline Axis PhaseOf(const Axis& axis, int64_t phase, int64_t* first_input, int64
   return result;
 }
 
-// Whether one of the fused forms takes windows like these, were their dilation 1.
-inline bool IsFused(const Geometry& g) {
-  const Axis& height = g.axis[kHeight];
-  const Axis& width = g.axis[kWidth];
-  return g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride &&
-         height.kernel != 1 && height.stride <= 2 && height.stride <= height.kernel;
-}
-
-// Returns whether a NaN was seen, in which case the values (and indices) of the block's lines may be wrong.
-template <class L, bool kIndices>
-bool PoolBlock(const Block<L>& block) {
-  const Geometry& g = block.geometry;
-  const Axis& height = g.axis[kHeight];
-  const Axis& width = g.axis[kWidth];
-  if (IsFused(g) && height.dilation == 1 && width.dilation == 1 && width.output >= 2 && block.lines >= 2 &&
-      (!kIndices || block.tap_bytes == 1) &&
-      g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))) {
-    if (height.kernel == 2 && height.stride == 2) return PoolFused<L, 2, 2, kIndices>(block);
-    if (height.kernel == 3 && height.stride == 2) return PoolFused<L, 3, 2, kIndices>(block);
-    if (height.kernel == 3 && height.stride == 1) return PoolFused<L, 3, 1, kIndices>(block);
-    if (height.kernel == 2 && height.stride == 1) return PoolFused<L, 2, 1, kIndices>(block);
-  }
-  bool nan = false;
-  for (int64_t line = 0; line < block.lines; ++line) nan |= PoolLine<L, kIndices>(block, line);
-  return nan;
-}
-
 // The same for windows of stride 1 with dilation, phase by phase.
-template <class L, bool kIndices>
-HWY_NOINLINE bool PoolPhases(const Block<L>& block) {
+[[gnu::cold]] HWY_NOINLINE inline bool PoolPhases(const Forms& forms, const Block& block, int64_t n) {
   const Geometry& g = block.geometry;
   const Axis& height = g.axis[kHeight];
   const Axis& width = g.axis[kWidth];
@@ -838,70 +994,149 @@ HWY_NOINLINE bool PoolPhases(const Block<L>& block) {
       phase.axis[kWidth] = PhaseOf(width, w, &column, &pixel);
       const int64_t to_y = line * g.output.axis[kHeight] + pixel * g.output.axis[kWidth];
       const int64_t to_taps = line * block.tap_strides.axis[kHeight] + pixel * block.tap_strides.axis[kWidth];
-      nan |= PoolBlock<L, kIndices>(
-          {phase, block.lanes, block.x + row * g.input.axis[kHeight] + column * g.input.axis[kWidth], block.y + to_y,
-           kIndices ? block.taps + to_taps * block.tap_bytes : nullptr, block.tap_bytes, tap_strides, block.od,
-           (block.oh + h) / height.dilation, (block.lines - h + height.dilation - 1) / height.dilation});
+      const Block part = {phase,
+                          block.lanes,
+                          block.x + (row * g.input.axis[kHeight] + column * g.input.axis[kWidth]) * forms.size,
+                          block.y + to_y * forms.size,
+                          block.taps == nullptr ? nullptr : block.taps + to_taps * block.tap_bytes,
+                          block.tap_bytes,
+                          tap_strides,
+                          block.od,
+                          (block.oh + h) / height.dilation,
+                          (block.lines - h + height.dilation - 1) / height.dilation,
+                          block.scratch};
+      nan |= PoolBlock(forms, part, n);
     }
   }
   return nan;
 }
 
-}  // namespace channels_last
+// Planes that are one window each and have no gaps between rows are one row with one window.
+inline bool IsOneWindow(const Geometry& g) {
+  const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+  const auto whole = [](const Axis& a) {
+    return a.output == 1 && a.pad_before == 0 && a.kernel == a.input && a.dilation == 1;
+  };
+  return whole(h) && whole(w) && g.axis[kDepth].kernel == 1 && g.input.axis[kHeight] == w.input * g.input.axis[kWidth];
+}
 
-template <bool kIndices, class L>
-void RunChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
-  using T = typename L::Element;
+[[gnu::cold]] HWY_NOINLINE inline void PoolCall(const Forms& forms, const ForwardCall& call, const void* lanes,
+                                                int64_t n, ShuffledState& shuffled, ForwardKernel separable) {
   // One NaN has this many lines redone.
   constexpr int64_t kBlockLines = 16;
-  const Geometry& g = *call.geometry;
-  channels_last::Shuffled<L, kIndices> shuffled(g, call.taps, call.scratch);
+  const Geometry* geometry = call.geometry;
+  const Axis &h = geometry->axis[kHeight], &w = geometry->axis[kWidth];
   // Few channels at stride 1: flat lines fill whole vectors (3 to 8 channels, 3x3: 1.2 to 1.7 times as fast). And so do
   // many images of few pixels (12 x 2 of 3 channels, f16: 3.8 times).
-  const int64_t lanes_per_vector = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
-  if (!shuffled.IsWorth() && g.channels < lanes_per_vector &&
-      (g.axis[kWidth].stride == 1 || g.axis[kWidth].output * g.channels < 2 * lanes_per_vector)) {
+  if (!shuffled.is_worth && geometry->channels < n &&
+      (w.stride == 1 || w.output * geometry->channels < 2 * n || h.kernel > 3 || w.kernel > 3)) {
     separable(call);
     return;
   }
-  const bool in_phases = (g.axis[kHeight].dilation > 1 || g.axis[kWidth].dilation > 1) && channels_last::IsFused(g) &&
-                         g.axis[kHeight].stride == 1;
+  const bool indices = call.taps.base != nullptr;
+  if (indices && forms.size < 4 && geometry->Taps() > (forms.size == 1 ? 128 : 32768)) {  // lanes cannot number them
+    separable(call);
+    return;
+  }
+  Geometry row;
+  if (IsOneWindow(*geometry)) {
+    row = *geometry;
+    row.axis[kWidth].input = row.axis[kWidth].kernel = h.kernel * w.kernel;
+    row.axis[kHeight] = {1, 1, 1, 1, 1, 0};
+    geometry = &row;
+  }
+  const Geometry& g = *geometry;
+  const bool in_phases = g.axis[kHeight].stride == 1 && (h.dilation > 1 || w.dilation > 1) && FusedForm(forms, g) >= 0;
   const int64_t height = g.axis[kHeight].output, depth = g.axis[kDepth].output;
   for (int64_t begin = call.begin; begin < call.end;) {
-    const int64_t oh = begin % height, od = begin / height % depth, n = begin / height / depth;
+    const int64_t oh = begin % height, od = begin / height % depth, image = begin / height / depth;
     int64_t lines = HWY_MIN(call.end - begin, height - oh);
     if (lines > kBlockLines + 1) lines = kBlockLines;  // never leaves a single line over
     const Strides& strides = call.taps.strides;
     uint8_t* taps = nullptr;
-    if constexpr (kIndices) {
+    if (indices) {
       taps = static_cast<uint8_t*>(call.taps.base) +
-             (n * strides.batch + od * strides.axis[kDepth] - call.taps.origin) * call.taps.bytes;
+             (image * strides.batch + od * strides.axis[kDepth] - call.taps.origin) * call.taps.bytes;
     }
-    const T* x = static_cast<const T*>(call.x) + n * g.input.batch;
-    T* y = static_cast<T*>(call.y) + n * g.output.batch + od * g.output.axis[kDepth];
-    const channels_last::Block<L> block = {g, lanes, x, y, taps, call.taps.bytes, strides, od, oh, lines};
+    const Block block = {
+        g,
+        lanes,
+        static_cast<const char*>(call.x) + image * g.input.batch * forms.size,
+        static_cast<char*>(call.y) + (image * g.output.batch + od * g.output.axis[kDepth]) * forms.size,
+        taps,
+        call.taps.bytes,
+        strides,
+        od,
+        oh,
+        lines,
+        call.scratch};
     bool nan = false;
-    if (shuffled.IsWorth()) {
-      for (int64_t line = 0; line < lines; ++line) nan |= shuffled.Line(block, line);
+    if (shuffled.is_worth) {
+      for (int64_t line = 0; line < lines; ++line) nan |= forms.shuffled(block, line, shuffled);
     } else {
-      nan = in_phases ? channels_last::PoolPhases<L, kIndices>(block) : channels_last::PoolBlock<L, kIndices>(block);
+      nan = in_phases ? PoolPhases(forms, block, n) : PoolBlock(forms, block, n);
     }
     if (nan) {
       ForwardCall redo = call;
       redo.begin = begin;
       redo.end = begin + lines;
       separable(redo);
-      shuffled.Forget();
+      shuffled.is_stale = true;
     }
     begin += lines;
   }
 }
 
+// Forms that gain little or are for what is rare: f64 alone at stride 2, narrow and f64 lanes with 2x2 stride 1, tiles
+// without indices.
+template <class L, bool kIndices>
+constexpr Forms MakeForms() {
+  using Lane = typename L::Lane;
+  constexpr bool kIsFloat = std::is_same<Lane, float>::value;
+  Forms forms = {};
+  forms.size = sizeof(Lane);
+  if constexpr (kHasShuffled<L>) forms.shuffled = &ShuffledLine<L, kIndices>;
+  forms.disjoint = &PoolDisjoint<L, kIndices>;
+  if constexpr (kIndices) {
+    forms.run[0] = &PoolTaps<L, 2>;
+    forms.run[1] = &PoolTaps<L, 3>;
+    forms.pair[1] = &PoolLinePair<L, 3, 1, true>;
+    forms.pair[2] = &PoolLinePair<L, 3, 2, true>;
+    if constexpr (kIsFloat) forms.pair[0] = &PoolLinePair<L, 2, 1, true>;
+  } else {
+    forms.run[0] = &PoolValues<L, 2>;
+    forms.run[1] = &PoolValues<L, 3>;
+    forms.slide[1] = &SlideLines<L, 3, 1>;
+    if constexpr (sizeof(Lane) < 8) forms.slide[2] = &SlideLines<L, 3, 2>;
+    if constexpr (kIsFloat) {
+      forms.slide[0] = &SlideLines<L, 2, 1>;
+      forms.pair[0] = &PoolLinePair<L, 2, 1, false>;
+      forms.pair[1] = &PoolLinePair<L, 3, 1, false>;
+    }
+  }
+  if constexpr (L::kTracksNan) forms.has_nan = &HasNan<L>;
+  return forms;
+}
+
+}  // namespace channels_last
+
 template <class L>
 void WindowChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separable) {
   if constexpr (kHasWindowChannelsLast<L>) {
-    call.taps.base == nullptr ? RunChannelsLast<false>(call, lanes, separable)
-                              : RunChannelsLast<true>(call, lanes, separable);
+    using namespace channels_last;
+    static constexpr Forms kForms[2] = {MakeForms<L, false>(), MakeForms<L, true>()};
+    const Forms& forms = kForms[call.taps.base != nullptr];
+    const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
+    if constexpr (kHasShuffled<L>) {
+      if (call.geometry->channels < n) {
+        Shuffled<hwy::MakeSigned<typename L::Lane>> shuffled(
+            *call.geometry, call.taps, static_cast<int64_t>(hn::Lanes(ShuffledTag<L>())), call.scratch);
+        PoolCall(forms, call, &lanes, n, shuffled, separable);
+        return;
+      }
+    }
+    ShuffledState none;
+    PoolCall(forms, call, &lanes, n, none, separable);
   } else {
     separable(call);
   }
