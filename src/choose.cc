@@ -33,7 +33,7 @@ const char* WindowRefusal(const Shape& shape) {
   if (shape.has_empty_window) return "some windows are empty";
   if (IsAdaptive(g)) return kAdaptive;
   for (const Axis& axis : g.axis) {
-    if (axis.kernel > 3) return "a kernel is larger than 3";
+    if (axis.kernel > 3 && !(g.channels_last && AreWindowsApart(g))) return "a kernel is larger than 3";
     // Vectors of channels need neither of these.
     if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1 && !IsCentred(g)) {
       return "dilation is not 1, nor is there an output per input";
@@ -118,7 +118,9 @@ const char* AlgorithmName(Algorithm algorithm) {
 Choice ChooseForward(const Shape& shape) {
   if (shape.problem.algorithm == PEAKPOOL_IM2COL) return {Algorithm::kIm2col, "asked for", nullptr, nullptr};
   const char* no_window = WindowRefusal(shape);
-  if (no_window == nullptr) return {Algorithm::kWindow, "a small window", nullptr, nullptr};
+  if (no_window == nullptr) {
+    return {Algorithm::kWindow, shape.geometry.Taps() > 27 ? "windows apart" : "a small window", nullptr, nullptr};
+  }
   const char* no_wide = WideRefusal(shape);
   if (no_wide == nullptr) return {Algorithm::kWide, "axes reduced in registers", "window", no_window};
   return {Algorithm::kSeparable, "takes every geometry", "wide", no_wide};

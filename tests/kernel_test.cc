@@ -3,6 +3,7 @@
 // 4 vectors + 3, unmapped memory on either side of every tensor, lines split at random, against the naive loop.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <ostream>
 #include <string>
@@ -315,6 +316,33 @@ TEST_P(WindowKernel, SmallWindowsWithDilation) {
           }
         }
       }
+    }
+  });
+}
+
+// Windows of any size that share no input, channels-last: some take several passes, some are their whole plane.
+TEST_P(WindowKernel, WindowsApart) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_last == nullptr) return;
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    for (int i = 0; i < 300 && !HasFailure(); ++i) {
+      const int64_t channels = i % 50 == 0 ? 2500 : i % 5 == 0 ? draw(1, lanes) : lanes + draw(0, 3 * lanes);
+      peakpool_problem p =
+          Problem(PEAKPOOL_CHANNELS_LAST, draw(1, 2), channels, draw(1, 12), draw(1, 20), PEAKPOOL_INDEX_WINDOW_U8);
+      for (int a = 0; a < 2; ++a) {
+        const bool whole = draw(0, 2) == 0;
+        p.kernel[a] = whole ? p.input[a] : draw(1, std::min<int64_t>(p.input[a], 16));
+        p.stride[a] = p.kernel[a] + draw(0, 2);
+        if (!whole) p.padding[a] = {draw(0, p.kernel[a] / 2), draw(0, p.kernel[a] / 2)};
+      }
+      if (p.kernel[0] * p.kernel[1] > 255) p.index_format = PEAKPOOL_INDEX_WINDOW_U16;
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (draw(0, 4) == 0) AddGaps(&p);
+      CheckForward("window_channels_last", kernels.window_channels_last, p);
     }
   });
 }

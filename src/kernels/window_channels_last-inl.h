@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small windows over channels-last tensors: a vector holds channels, so no tap needs a shuffle, unless channels are so
-// few that it holds pixels.
+// Small windows over channels-last tensors, and windows of any size that share no input: a vector holds channels, so no
+// tap needs a shuffle, unless channels are so few that it holds pixels.
 //
-// Accepts every channels-last geometry whose kernel is at most 3 on each axis; stride, dilation and padding are free as
-// long as every window has an in-range tap. Fused, so that windows share their taps, are dilation 1, depth kernel 1 and
-// (kernel, stride) equal on height and width out of (2,2), (3,2), (3,1), (2,1), with at least a vector of channels and,
-// if there are indices, u8 taps; stride 1 with dilation is as many of these as there are phases. Dense tensors of few
-// channels are shuffled, several pixels per vector. Everything else takes each tap of each output by itself.
+// Accepts every channels-last geometry whose kernel is at most 3 on each axis, or at most its stride; stride, dilation
+// and padding are free as long as every window has an in-range tap. Fused, so that windows share their taps, are
+// dilation 1, depth kernel 1 and (kernel, stride) equal on height and width out of (2,2), (3,2), (3,1), (2,1), with at
+// least a vector of channels and, if there are indices, u8 taps; stride 1 with dilation is as many of these as there
+// are phases. Dense tensors of few channels are shuffled, several pixels per vector. Everything else reduces rows of
+// two or three taps of each output by itself (PoolLine), large windows in passes over all channels.
+//
+// Only what touches elements is compiled per kind of lanes: the loops around it (Forms) are shared, which halved the
+// size.
 //
 // Padding is clamped away: a row or column outside the input is replaced by the nearest one inside, which with dilation
 // 1 lies in the same window, and max is idempotent.
 //
 // Tried on Zen 5, g++ 12, 512-bit vectors, f32, and rejected: NaN as a masked compare in a chain (2x2 in L2 1.25 -> 2.2
 // times the copy: latency); prefetch of rows or of y (0 to +10 %); tiles with channels in blocks (480x14x14 2.7 -> 2.4,
-// 512x14x14 2.8 -> 3.0).
+// 512x14x14 2.8 -> 3.0); maxima along the width kept in the L1 cache for the next lines, rows of x read once and in
+// order (64x55x55 3x3 s2 9.0 -> 8.0 us, but 192x56x56 30 -> 43, 480x14x14 3x3 s1 6.3 -> 11.3: more calls per line, each
+// short, and twice the stores); rows of taps rather than pairs of lines for all overlapping windows (f32 -12 % to +25
+// %).
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_
@@ -51,7 +58,7 @@ struct Block {
   void* scratch;
 };
 
-// Windows this small rarely need wide numbers: only callers who insist.
+// Small windows rarely need wide numbers: only for callers who insist.
 template <class DI>
 [[gnu::cold]] HWY_NOINLINE void StoreWideTaps(DI di, hn::Vec<DI> index, int bytes, uint8_t* HWY_RESTRICT to) {
   using Lane = hn::TFromD<DI>;
@@ -106,6 +113,11 @@ HWY_INLINE void ArgMax(D /*d*/, V x, VI i, V y, VI j, V& v, VI& k) {
   k = hn::IfThenElse(hn::RebindMask(di, greater), j, i);
 }
 
+// Whether a kernel is larger than 3.
+inline bool IsWide(const Geometry& g) {
+  return g.axis[kDepth].kernel > 3 || g.axis[kHeight].kernel > 3 || g.axis[kWidth].kernel > 3;
+}
+
 // The in-range rows of one output line's windows. `name` is the tap number of the row's first column.
 struct Rows {
   const char* row[9];
@@ -141,8 +153,8 @@ class Shuffled : public ShuffledState {
   // The tables live in `scratch`, which only a redone block overwrites. `n` lanes to a vector.
   [[gnu::cold]] HWY_NOINLINE Shuffled(const Geometry& g, const TapView& taps, int64_t n, void* scratch)
       : width_(g.axis[kWidth]), channels_(g.channels), n_(n), tables_(scratch, 2 * g.axis[kWidth].kernel * n) {
-    if (g.channels >= n || width_.kernel > 3 || g.input.axis[kWidth] != channels_ ||
-        g.output.axis[kWidth] != channels_ || width_.input * channels_ < 2 * n ||
+    if (g.channels >= n || IsWide(g) || g.input.axis[kWidth] != channels_ || g.output.axis[kWidth] != channels_ ||
+        width_.input * channels_ < 2 * n ||
         (taps.base != nullptr && (taps.strides.axis[kWidth] != channels_ || taps.bytes != 1))) {
       return;
     }
@@ -296,7 +308,7 @@ HWY_NOINLINE bool ShuffledLine(const Block& block, int64_t line, ShuffledState& 
 constexpr int kMostRows = 9;
 struct Sources {
   const char* row[kMostRows];  // where the first pixel's window begins in each row of it
-  int name[9];                 // the number of the row's first tap
+  int name[kMostRows];         // the number of the row's first tap
   int rows = 0;
   int64_t tap[3];  // columns of taps, relative to the first
   // Maxima in scratch over other taps of the window: to be joined, or stored instead of y.
@@ -339,7 +351,7 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
   using V = hn::Vec<decltype(d)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t length = run.length, last = HWY_MAX(int64_t{0}, length - 2 * n), b = HWY_MIN(n, length - n);
-  const int64_t c1 = from.tap[1], c2 = from.tap[2], b1 = b + c1, b2 = b + c2;
+  const int64_t c1 = from.tap[1], c2 = from.tap[2];
   V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
   const int rows = from.rows;
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
@@ -399,18 +411,17 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
       i = HWY_MIN(i, last);
       V v0, v1;
       VI i0, i1;
-      const auto row = [&](const T* HWY_RESTRICT p, VI name, V& v, VI& index, V& even, V& odd, V& third)
-                           PEAKPOOL_INLINED {
-                             const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
-                             Note<L>(x0, even);
-                             Note<L>(x1, odd);
-                             ArgMax(d, x0, name, x1, hn::Add(name, one), v, index);
-                             if constexpr (kColumns > 2) {
-                               const V x2 = lanes.Load(d, p + c2);
-                               Note<L>(x2, third);
-                               ArgMax(d, v, index, x2, hn::Add(name, two), v, index);
-                             }
-                           };
+      const auto row = [&](const T* HWY_RESTRICT p, VI name, V& v, VI& index, V& e, V& o, V& t) PEAKPOOL_INLINED {
+        const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
+        Note<L>(x0, e);
+        Note<L>(x1, o);
+        ArgMax(d, x0, name, x1, hn::Add(name, one), v, index);
+        if constexpr (kColumns > 2) {
+          const V x2 = lanes.Load(d, p + c2);
+          Note<L>(x2, t);
+          ArgMax(d, v, index, x2, hn::Add(name, two), v, index);
+        }
+      };
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
       VI name = hn::Set(di, static_cast<TI>(from.name[0]));
       row(p, name, v0, i0, e0, o0, t0);
@@ -1029,7 +1040,7 @@ inline bool IsOneWindow(const Geometry& g) {
   // Few channels at stride 1: flat lines fill whole vectors (3 to 8 channels, 3x3: 1.2 to 1.7 times as fast). And so do
   // many images of few pixels (12 x 2 of 3 channels, f16: 3.8 times).
   if (!shuffled.is_worth && geometry->channels < n &&
-      (w.stride == 1 || w.output * geometry->channels < 2 * n || h.kernel > 3 || w.kernel > 3)) {
+      (w.stride == 1 || w.output * geometry->channels < 2 * n || IsWide(*geometry))) {
     separable(call);
     return;
   }
