@@ -63,8 +63,6 @@ const char* WideRefusal(const Shape& shape) {
   if (!g.channels_last && 4 * w.output < w.kernel && !one_window) return "few windows per row";
   if (shape.problem.index_format == PEAKPOOL_INDEX_NONE) return nullptr;
   if ((!g.channels_last || h.kernel != 1) && (h.stride != 1 || w.stride != 1)) return "strides and indices";
-  // No vector has more lanes.
-  if (!g.channels_last && w.input > 64) return "rows longer than a vector and indices";
   if (!g.channels_last && one_window) return "one window per plane and indices";
   return nullptr;
 }

@@ -7,7 +7,7 @@
 // window are reduced many at a time and transposed.
 //
 // Accepts every channels-first geometry without empty windows and dilation whose depth kernel is 1. Separable takes
-// short rows with gaps between them or strides, and those longer than a vector with indices.
+// short rows with gaps between them or strides, and larger planes with indices.
 #if defined(PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
@@ -43,8 +43,6 @@ struct LaneSteps {
   const TI* tables =
       nullptr;  // of `n` lanes each: the steps, then the lanes at the stride, then where their windows begin
   int64_t steps = 0, rights = 0;  // of which to the right, which come first
-
-  static constexpr int64_t kMost = 16;
 
   // Needs pad_before < kernel, dilation 1 and all windows beginning left of the row's end.
   [[gnu::cold]] HWY_NOINLINE void Fill(const Axis& w, int64_t n, TI* to) {
@@ -209,21 +207,125 @@ void PoolRowsOf(L out, const RowWindows<T>& c) {
   most >= 7 ? PoolRows<L, 7>(out, c) : most >= 5 ? PoolRows<L, 5>(out, c) : PoolRows<L, 1>(out, c);
 }
 
-// The same with tap numbers: `rows` rows at x, `width` apart, to vectors of values and taps.
+// The same with tap numbers, which `from_taps` has for each row's own part of the window. Padding loses all ties but
+// those in windows where it comes first: there it is tap 0, and the window's first tap is meant.
+template <class T, class TI>
+struct TapRowWindows {
+  RowWindows<T> values;
+  const TI* from_taps;     // as values.from
+  const TI* first_column;  // the first tap of a row's window, for each column
+  int64_t width_kernel;
+  int64_t above;  // rows of padding in the first output's window
+  uint8_t* to_taps;
+  int64_t to_row, to_plane;  // in taps
+  int tap_bytes;
+};
+
+template <class L, int kG, class T = typename L::Element, class TI>
+[[gnu::hot]] HWY_NOINLINE void PoolTapRows(L out, const TapRowWindows<T, TI>& w) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const hn::RebindToUnsigned<decltype(d)> du;
+  using V = hn::Vec<decltype(d)>;
+  using VI = hn::Vec<decltype(di)>;
+  const RowWindows<T> c = w.values;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = HWY_MAX(c.length - n, 0);
+  const int64_t pitch = c.pitch, step = c.pitch * c.stride, to_row = c.to_row;
+  const int64_t to_taps_row = w.to_row * w.tap_bytes;
+  const int tap_bytes = w.tap_bytes;
+  const TI width_kernel = static_cast<TI>(w.width_kernel);
+  const VI row_taps = hn::Set(di, width_kernel), row_step = hn::Set(di, static_cast<TI>(w.width_kernel * c.stride));
+  for (int64_t p = 0; p < c.planes; ++p) {
+    for (int64_t j = 0;; j = HWY_MIN(j + n, last)) {
+      const T* HWY_RESTRICT first = c.from + p * c.plane + j;
+      const TI* HWY_RESTRICT first_taps = w.from_taps + p * c.plane + j;
+      T* HWY_RESTRICT to = c.to + p * c.to_plane + j;
+      uint8_t* HWY_RESTRICT to_taps = w.to_taps + (p * w.to_plane + j) * tap_bytes;
+      const VI first_column = hn::LoadU(di, w.first_column + j);
+      int64_t above = w.above;
+      for (int64_t left = c.outputs; left > 0; left -= kG) {
+        if (left < kG) {
+          const int64_t back = kG - left;
+          first -= back * step, first_taps -= back * step;
+          to -= back * to_row, to_taps -= back * to_taps_row;
+          above += back * c.stride;
+        }
+        const T* HWY_RESTRICT from = first;
+        const TI* HWY_RESTRICT from_taps = first_taps;
+        first += kG * step, first_taps += kG * step;
+        VI row = hn::Zero(di), shift = row;
+        const auto next = [&](V& v, VI& tap) PEAKPOOL_INLINED {
+          v = hn::LoadU(d, from);
+          tap = hn::Add(hn::LoadU(di, from_taps), row);
+          row = hn::Add(row, row_taps);
+          from += pitch, from_taps += pitch;
+        };
+        const auto store = [&](V v, VI tap) PEAKPOOL_INLINED {
+          VI first_tap = first_column;
+          if (above > 0) first_tap = hn::Add(first_tap, hn::Set(di, static_cast<TI>(above * width_kernel)));
+          above -= c.stride;
+          out.Store(d, v, to);
+          tap = hn::BitCast(di, hn::Max(hn::BitCast(du, hn::Sub(tap, shift)), hn::BitCast(du, first_tap)));
+          StoreTapLanes(di, tap, tap_bytes, to_taps);
+          shift = hn::Add(shift, row_step);
+          to += to_row, to_taps += to_taps_row;
+        };
+        V a, a0, a1, a2, a3, a4, a5, x;
+        VI t, t0, t1, t2, t3, t4, t5, y;
+        const auto extend = [&]() PEAKPOOL_INLINED {
+          next(x, y);
+          FoldLater(d, x, y, a, t);
+        };
+        if constexpr (kG > 1) {
+          next(a0, t0), next(a1, t1), next(a2, t2), next(a3, t3);
+          if constexpr (kG > 5) next(a4, t4), next(a5, t5);
+          next(a, t);
+          if constexpr (kG > 5) FoldLater(d, a5, t5, a4, t4), FoldLater(d, a4, t4, a3, t3);
+          FoldLater(d, a3, t3, a2, t2), FoldLater(d, a2, t2, a1, t1), FoldLater(d, a1, t1, a0, t0);
+        } else {
+          next(a, t);
+        }
+        for (int64_t rest = c.kernel - kG; rest > 0; --rest) extend();
+        const auto output = [&](V suffix, VI suffix_tap) PEAKPOOL_INLINED {
+          FoldLater(d, a, t, suffix, suffix_tap);
+          store(suffix, suffix_tap);
+          extend();
+        };
+        if constexpr (kG > 1) output(a0, t0), output(a1, t1), output(a2, t2), output(a3, t3);
+        if constexpr (kG > 5) output(a4, t4), output(a5, t5);
+        store(a, t);
+      }
+      if (j == last) break;
+    }
+  }
+}
+template <class L, class T, class TI>
+void PoolTapRowsOf(L out, const TapRowWindows<T, TI>& w) {
+  const int64_t most = w.values.stride == 1 ? HWY_MIN(w.values.kernel, w.values.outputs) : 1;
+  most >= 5 ? PoolTapRows<L, 5>(out, w) : PoolTapRows<L, 1>(out, w);
+}
+
+// The first tap that is not padding, of rows' windows.
+template <class TI>
+[[gnu::cold]] HWY_NOINLINE void FillFirstColumns(const Axis& w, int64_t begin, int64_t count, TI* HWY_RESTRICT to) {
+  for (int64_t o = 0; o < count; ++o) to[o] = static_cast<TI>(begin + o < w.output ? w.FirstTap(begin + o) : 0);
+}
+
+// GrowLanes with tap numbers, at the same places from `to_taps` on.
 template <class L, class T = typename L::Element, class TI>
-[[gnu::hot]] HWY_NOINLINE void GrowTaps(L lanes, const LaneSteps<TI>& steps, const Axis& w, const T* HWY_RESTRICT x,
-                                        int64_t rows, T* HWY_RESTRICT to, TI* HWY_RESTRICT to_taps) {
+[[gnu::hot]] HWY_NOINLINE bool GrowTaps(L lanes, const LaneSteps<TI>& steps, const Axis& w, const T* HWY_RESTRICT x,
+                                        const Padded<T>& to, TI* HWY_RESTRICT to_taps) {
   const hn::ScalableTag<typename L::Lane> d;
   const hn::RebindToSigned<decltype(d)> di;
   using V = hn::Vec<decltype(d)>;
   using VI = hn::Vec<decltype(di)>;
-  const L raw = RawLanes(lanes);
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), rights = steps.rights, end = steps.steps, width = w.input;
   const TI* HWY_RESTRICT tables = steps.tables;
   const VI column = hn::Iota(di, 0);
   const VI at_stride = hn::LoadU(di, tables + end * n);
   const VI begin = hn::LoadU(di, tables + (end + 1) * n);
   const bool strided = w.stride != 1;
+  V seen0 = hn::Set(d, 1), seen1 = seen0;
   const auto to_right = [&](VI index, V& v, VI& tap) PEAKPOOL_INLINED {
     FoldLater(d, LookupLanes(d, v, index), LookupLanes(di, tap, index), v, tap);
   };
@@ -234,32 +336,39 @@ template <class L, class T = typename L::Element, class TI>
     v = left;
     tap = left_tap;
   };
-  const auto store = [&](int64_t r, V v, VI tap) PEAKPOOL_INLINED {
-    if (strided) {
-      v = LookupLanes(d, v, at_stride);
-      tap = LookupLanes(di, tap, at_stride);
+  for (int64_t p = 0; p < to.planes; ++p) {
+    T* HWY_RESTRICT rows = to.rows + p * to.plane;
+    TI* HWY_RESTRICT row_taps = to_taps + p * to.plane;
+    const auto store = [&](int64_t r, V v, VI tap) PEAKPOOL_INLINED {
+      if (strided) {
+        v = LookupLanes(d, v, at_stride);
+        tap = LookupLanes(di, tap, at_stride);
+      }
+      hn::StoreU(v, d, rows + r * n);
+      hn::StoreU(hn::Sub(tap, begin), di, row_taps + r * n);
+    };
+    for (int64_t r = 0; r < to.height; r += 2) {
+      const int64_t other = HWY_MIN(r + 1, to.height - 1);
+      V v0 = lanes.Load(d, x + r * width), v1 = lanes.Load(d, x + other * width);
+      Note<L>(d, v0, seen0), Note<L>(d, v1, seen1);
+      VI tap0 = column, tap1 = column;
+      int64_t s = 0;
+      for (; s < rights; ++s) {
+        const VI index = hn::LoadU(di, tables + s * n);
+        to_right(index, v0, tap0);
+        to_right(index, v1, tap1);
+      }
+      for (; s < end; ++s) {
+        const VI index = hn::LoadU(di, tables + s * n);
+        to_left(index, v0, tap0);
+        to_left(index, v1, tap1);
+      }
+      store(r, v0, tap0);
+      store(other, v1, tap1);
     }
-    raw.Store(d, v, to + r * n);
-    hn::StoreU(hn::Sub(tap, begin), di, to_taps + r * n);
-  };
-  for (int64_t r = 0; r < rows; r += 2) {
-    const int64_t other = HWY_MIN(r + 1, rows - 1);
-    V v0 = lanes.Load(d, x + r * width), v1 = lanes.Load(d, x + other * width);
-    VI tap0 = column, tap1 = column;
-    int64_t s = 0;
-    for (; s < rights; ++s) {
-      const VI index = hn::LoadU(di, tables + s * n);
-      to_right(index, v0, tap0);
-      to_right(index, v1, tap1);
-    }
-    for (; s < end; ++s) {
-      const VI index = hn::LoadU(di, tables + s * n);
-      to_left(index, v0, tap0);
-      to_left(index, v1, tap1);
-    }
-    store(r, v0, tap0);
-    store(other, v1, tap1);
+    x += to.height * width;
   }
+  return SawNan<L>(d, seen0, seen1, seen0, seen1);
 }
 
 // --- Longer rows
@@ -359,6 +468,60 @@ HWY_NOINLINE void SlideRowsOf(L lanes, RowPairs<T> pairs, int64_t kernel, T* spa
       }
     }
     pairs.from = spare;
+  } while (have < kernel);
+}
+
+// SlideRowsOf with tap numbers, through memory: first five taps at once, then three windows. All but the last step go
+// to `spare`, as far apart as `from`; `vectors` whole ones.
+template <class T, class TI>
+struct TapRowPairs {
+  RowPairs<T> values;
+  TI* to_taps;  // as values.to
+  T* spare;
+  TI* spare_taps;
+};
+template <class L, class T, class TI>
+[[gnu::cold]] HWY_NOINLINE void SlideTapRows(L raw, const TapRowPairs<T, TI>& pairs, int64_t kernel, int64_t vectors,
+                                             int64_t n) {
+  int64_t have = 1;
+  do {
+    const int64_t terms = have == 1 ? HWY_MIN(kernel, 5) : HWY_MIN((kernel + have - 1) / have, 3);
+    const int64_t grown = HWY_MIN(terms * have, kernel);
+    int64_t offset[5];
+    TI name[5];
+    for (int64_t i = 0; i < terms; ++i) {
+      offset[i] = HWY_MIN(i * have, grown - have);
+      name[i] = static_cast<TI>(offset[i]);
+    }
+    const bool done = grown == kernel;
+    const RowPairs<T>& v = pairs.values;
+    const int64_t row = done ? v.to_row : v.from_row;
+    TapColumns<T, TI> c = {offset,
+                           name,
+                           {1, 1, 0},
+                           terms,
+                           1,
+                           v.rows,
+                           (done ? vectors : vectors + (kernel - grown + n - 1) / n) * n,
+                           v.from,
+                           nullptr,
+                           v.from_row,
+                           done ? v.to : pairs.spare,
+                           row,
+                           0,
+                           reinterpret_cast<uint8_t*>(done ? pairs.to_taps : pairs.spare_taps),
+                           row,
+                           0,
+                           0,
+                           0};
+    if (have == 1) {
+      ReduceTapColumns<L, 1, false>(c, raw, raw);
+    } else {
+      c.from = pairs.spare;
+      c.from_taps = pairs.spare_taps;
+      ReduceTapColumns<L, 1, true>(c, raw, raw);
+    }
+    have = grown;
   } while (have < kernel);
 }
 
@@ -632,7 +795,8 @@ template <class L, class T = typename L::Element>
 struct ShortRows {
   using TI = hwy::MakeSigned<typename L::Lane>;
   // Scratch: tables, one plane each of x, y and taps, rows.
-  static constexpr int64_t kInputAt = 4 * 1024, kOutputAt = 12 * 1024, kTapsAt = 20 * 1024, kRowsAt = 28 * 1024;
+  static constexpr int64_t kColumnsAt = 3 * 1024, kInputAt = 4 * 1024, kOutputAt = 12 * 1024, kTapsAt = 20 * 1024,
+                           kRowsAt = 28 * 1024;
   static constexpr int64_t kRowBytes = kFirstBytes - kRowsAt;
 
   // Planes of lines [oh, oh + lines) each.
@@ -661,7 +825,7 @@ struct ShortRows {
         n(static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()))),
         in_plane(g.axis[kHeight].input * g.axis[kWidth].input),
         out_plane(g.axis[kHeight].output * g.axis[kWidth].output),
-        by_lookup(LooksUp(g, n)) {
+        by_lookup(LooksUp(g.axis[kWidth], n)) {
     // So far apart that no window touches two rows, or two planes.
     const auto apart = [](const Axis& a) {
       return HWY_MAX(a.input + a.pad_before, (a.output - 1) * a.stride + a.kernel - a.pad_before);
@@ -673,85 +837,88 @@ struct ShortRows {
     if (!by_lookup) padding += w.pad_before + (SlackVectors(w.kernel, n) + 1) * n;
   }
 
-  static bool LooksUp(const Geometry& g, int64_t n) {
-    return kHasLookup<typename L::Lane> && g.axis[kWidth].input <= n && g.axis[kWidth].output <= n;
+  static bool LooksUp(const Axis& w, int64_t n) {
+    return kHasLookup<typename L::Lane> && w.input <= n && w.output <= n && (w.output - 1) * w.stride < w.input;
   }
-  // Elements of each of the buffers of rows.
-  int64_t Room() const { return kRowBytes / static_cast<int64_t>(sizeof(T)) / (by_lookup ? 1 : 2); }
+  // Elements of each of the buffers: of rows, unless they grow in registers, windows and their taps.
+  int64_t Room() const {
+    return kRowBytes / static_cast<int64_t>(sizeof(T)) / ((by_lookup ? 1 : 2) + (call.taps.base != nullptr ? 1 : 0));
+  }
   T* Rows() const { return reinterpret_cast<T*>(scratch + kRowsAt); }
 
   bool Takes() const {
     const Axis &d = g.axis[kDepth], &h = g.axis[kHeight], &w = g.axis[kWidth];
-    if (d.input != 1 || d.output != 1) return false;
-    if (w.pad_before >= w.kernel || (w.output - 1) * w.stride >= w.input) return false;
-    if (h.pad_before >= h.kernel) return false;
+    if (d.input != 1 || d.output != 1 || !CanNumber<TI>(call) || (!by_lookup && w.stride != 1)) return false;
+    if (by_lookup && 16 * n * static_cast<int64_t>(sizeof(T)) > kColumnsAt) return false;
     if (h.input > 1 && g.input.axis[kHeight] != w.input) return false;
     if (h.output > 1 && g.output.axis[kHeight] != w.output) return false;
     const int64_t size = sizeof(T), room = kOutputAt - kInputAt;
-    if (HWY_MAX(in_plane, out_plane) * size + n * size > room) return false;
-    const bool taps = call.taps.base != nullptr;
-    if (!taps) return (by_lookup || w.stride == 1) && padded_plane + padding <= Room();
-    if (!by_lookup || !CanNumber<TI>(call)) return false;
-    if (h.output > 1 && call.taps.strides.axis[kHeight] != w.output) return false;
-    return (out_plane + n) * call.taps.bytes <= room && OffsetCount(h, h.output) <= kFirstOffsets &&
-           h.input * n * 2 * size <= kRowBytes;
+    if (HWY_MAX(in_plane, out_plane) * size + n * size > room || padded_plane + padding > Room()) return false;
+    if (call.taps.base == nullptr) return true;
+    return (h.output <= 1 || call.taps.strides.axis[kHeight] == w.output) &&
+           (out_plane + n) * call.taps.bytes <= room && (w.output + n) * size <= kInputAt - kColumnsAt;
   }
 
   // Tables, and padding for as many planes.
   [[gnu::cold]] HWY_NOINLINE void Prepare(int64_t planes) {
     const hn::ScalableTag<typename L::Lane> d;
-    if (by_lookup) steps.Fill(g.axis[kWidth], n, reinterpret_cast<TI*>(scratch));
-    if (call.taps.base != nullptr) return;
+    const Axis& w = g.axis[kWidth];
+    if (by_lookup) steps.Fill(w, n, reinterpret_cast<TI*>(scratch));
     const int64_t count = padded_plane * planes + padding;
     T* HWY_RESTRICT rows = Rows();
-    for (int64_t i = 0; i < count; i += n)
+    for (int64_t i = 0; i < count; i += n) {
       hn::StoreU(hn::Set(d, LowestOf(lanes)), d, rows + HWY_MIN(i, HWY_MAX(count - n, 0)));
+    }
+    if (call.taps.base == nullptr) return;
+    FillFirstColumns(w, 0, w.output + n, reinterpret_cast<TI*>(scratch + kColumnsAt));
+    if (by_lookup) std::memset(rows + Room(), 0, static_cast<size_t>(count) * sizeof(T));
   }
 
-  // True if a NaN was seen. Along the width first: each row is loaded once, and searched for NaN by the way.
+  // True if a NaN was seen. Along the width first: each row is loaded once, and searched for NaN by the way; with
+  // taps, the earlier row then wins ties.
   [[gnu::cold]] HWY_NOINLINE bool PoolPart(const Part& part) const {
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-    if (part.taps != nullptr) {
-      const int64_t top = First(h, part.oh), stop = Last(h, part.oh + part.lines - 1) + 1;
-      PoolTaps(part);
-      return AnyNan(lanes, part.x + top * w.input, 1, 0, part.planes, in_plane, HWY_MAX((stop - top) * w.input, n));
-    }
     T* windows = Rows();
     const Padded<T> planes = {windows + h.pad_before * pitch + (by_lookup ? 0 : w.pad_before), pitch, padded_plane,
                               part.planes, h.input};
     bool nan;
+    const bool indices = part.taps != nullptr;
+    TI* taps = reinterpret_cast<TI*>(windows + Room() * (by_lookup ? 1 : 2));
     if (by_lookup) {
-      nan = GrowLanes(lanes, steps, part.x, w.input, w.stride != 1, planes);
+      nan = indices ? GrowTaps(lanes, steps, w, part.x, planes, taps + h.pad_before * pitch)
+                    : GrowLanes(lanes, steps, part.x, w.input, w.stride != 1, planes);
     } else {
       nan = SpreadRows(lanes, part.x, w.input, planes);
       // All rows in one, with the padding between them.
       windows += Room();
+      const RowPairs<T> pairs = {Rows(), Room(), windows, Room(), 1};
       const int64_t count = (part.planes * padded_plane + h.pad_before * pitch + n - 1) / n;
-      SlideRowsOf(RawLanes(lanes), RowPairs<T>{Rows(), Room(), windows, Room(), 1}, w.kernel, windows, count);
+      if (indices) {
+        SlideTapRows(RawLanes(lanes), TapRowPairs<T, TI>{pairs, taps, windows, taps}, w.kernel, count, n);
+      } else {
+        SlideRowsOf(RawLanes(lanes), pairs, w.kernel, windows, count);
+      }
     }
-    PoolRowsOf(lanes, RowWindows<T>{windows + part.oh * h.stride * pitch, pitch, padded_plane, part.planes, h.kernel,
-                                    h.stride, part.lines, w.output, part.y, w.output, out_plane});
+    const int64_t first = part.oh * h.stride;
+    const RowWindows<T> rows = {windows + first * pitch,
+                                pitch,
+                                padded_plane,
+                                part.planes,
+                                h.kernel,
+                                h.stride,
+                                part.lines,
+                                w.output,
+                                part.y,
+                                w.output,
+                                out_plane};
+    if (indices) {
+      PoolTapRowsOf(
+          lanes, TapRowWindows<T, TI>{rows, taps + first * pitch, reinterpret_cast<const TI*>(scratch + kColumnsAt),
+                                      w.kernel, h.pad_before - first, part.taps, w.output, out_plane, call.taps.bytes});
+    } else {
+      PoolRowsOf(lanes, rows);
+    }
     return nan;
-  }
-
-  // Along the width first: then the earlier row wins ties.
-  [[gnu::cold]] HWY_NOINLINE void PoolTaps(const Part& part) const {
-    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-    T* const rows = reinterpret_cast<T*>(scratch + kRowsAt);
-    TI* const row_taps = reinterpret_cast<TI*>(scratch + kRowsAt + kRowBytes / 2);
-    int64_t* const offsets = reinterpret_cast<int64_t*>(scratch + kFirstBytes);
-    TI* const names = reinterpret_cast<TI*>(offsets + kFirstOffsets);
-    const Steps row_steps = FillOffsets(h, part.oh, part.lines, Ring::None(), n, offsets);
-    FillNames(h, part.oh, part.lines, w.kernel, names);
-    GrowTaps(lanes, steps, w, part.x, part.planes * h.input, rows, row_taps);
-    // One plane after the other: what whole vectors spill is stored right later.
-    for (int64_t p = 0; p < part.planes; ++p) {
-      ReduceTaps<true>(TapColumns<T, TI>{offsets, names, row_steps, h.kernel, part.lines, 1, n, rows + p * h.input * n,
-                                         row_taps + p * h.input * n, 0, part.y + p * out_plane, 0, w.output,
-                                         part.taps + p * out_plane * call.taps.bytes, 0, w.output, call.taps.bytes,
-                                         static_cast<TI>(row_steps.shift * w.kernel)},
-                       RawLanes(lanes), lanes);
-    }
   }
 
   // One plane by way of scratch: nothing beyond it is read or written.
@@ -771,8 +938,7 @@ struct ShortRows {
   [[gnu::cold]] void Run(ForwardKernel separable) {
     const int64_t height = g.axis[kHeight].output;
     const bool indices = call.taps.base != nullptr;
-    const int64_t most = indices ? kRowBytes / static_cast<int64_t>(sizeof(T)) / (2 * n * g.axis[kHeight].input)
-                                 : (Room() - padding) / padded_plane;
+    const int64_t most = (Room() - padding) / padded_plane;
     const int64_t prepared = HWY_MIN(most, (call.end - call.begin + height - 1) / height + 1);
     Prepare(prepared);
     const Strides& t = call.taps.strides;
@@ -833,7 +999,7 @@ template <class L>
   const bool side_by_side =
       h.input == 1 && planes >= 4 * n && (call.taps.base != nullptr || sizeof(T) >= 4 || 2 * w.input < n);
   // Small planes of 8-bit elements: 7x7, 5 s1, on AVX3 in 0.6 of the time.
-  const bool few_lanes = call.taps.base == nullptr && planes >= n && 8 * w.input <= n;
+  const bool few_lanes = planes >= n && 8 * HWY_MIN(w.input, w.output) <= n;
   if (!side_by_side && !few_lanes) {
     ShortRows<L> short_rows(call, lanes);
     if (short_rows.Takes()) {
