@@ -691,7 +691,10 @@ struct Loops : KeyLoops<Lane> {
   static void AddElement(SeparableLoops* loops, int i) {
     if constexpr (sizeof(typename L::Element) <= sizeof(Lane)) {
       loops->load[i] = &LoadRuns<L, Lane>;
-      loops->load_lines[i] = &LoadLines<L, Lane, kTaps>;
+      // Lanes of twice the width are for windows of many taps.
+      if constexpr (sizeof(typename L::Element) == sizeof(Lane) || !kHasNarrowLoops) {
+        loops->load_lines[i] = &LoadLines<L, Lane, kTaps>;
+      }
       loops->store[i] = &StoreRuns<ElementRuns<L, Lane>, Lane>;
     }
   }

@@ -27,7 +27,8 @@ class SeparableRun : SeparablePlan {
 
   [[gnu::cold]] void Run() {
     if (GlobalPlanes() || GlobalPixels() || Transposed() || RowPlanes() || HeightFirst()) return;
-    ChooseTile();
+    if (!has_tile_) ChooseTile();
+    has_tile_ = true;
     TakeScratch();
     for (int64_t line = call_.begin; line < call_.end;) {
       const int64_t left = call_.end - line;
@@ -117,6 +118,7 @@ class SeparableRun : SeparablePlan {
     shared_ = take(4 * kMaxShare * n_);
     first_taps_ = next;
     width_plan_.first_taps = next;
+    has_edge_ = false;
   }
 
   // --- Width ----------------------------------------------------------------------------------------------------
@@ -263,7 +265,9 @@ class SeparableRun : SeparablePlan {
       for (int64_t ox = 0; ox < width_.output; ox += tile_.columns) {
         const int64_t columns = std::min(tile_.columns, width_.output - ox);
         const auto plan_width = [&](int64_t tap) {
-          if (PlanWidth(ox, columns, channel, channels, tap, planes) && HasTaps() && width_plan_.edge > 0) PlanEdge();
+          if (PlanWidth(ox, columns, channel, channels, tap, planes)) has_edge_ = false;
+          if (!has_edge_ && HasTaps() && width_plan_.edge > 0) PlanEdge();
+          has_edge_ = true;
         };
         // The ring of planes holds one block of rows; without it, the ring of rows serves one plane after the other.
         const int64_t row_step = deep_ ? tile_.rows : rows, depth_step = deep_ ? depths : 1;
@@ -453,7 +457,7 @@ class SeparableRun : SeparablePlan {
   // False if the call is something else.
   [[gnu::cold]] bool GlobalPixels() {
     const Axis &d = depth_, &h = height_, &w = width_;
-    if (!geometry_.channels_last || d.kernel != 1 || d.output != 1) return false;
+    if (!geometry_.channels_last || d.kernel != 1 || d.output != 1 || !HasLines()) return false;
     for (const Axis& a : {h, w}) {
       if (a.output != 1 || a.kernel != a.input || a.dilation != 1 || a.pad_before != 0) return false;
     }
@@ -512,7 +516,7 @@ class SeparableRun : SeparablePlan {
     const SeparableProblem problem = TransposedProblem(t, x, y, HasTaps() ? taps : nullptr, rest);
 
     // Keys are their own lanes.
-    const SeparableElement keys = {bytes, loops_.identity};
+    SeparableRun transposed(problem, {bytes, loops_.identity}, loops_);
     const auto run = [](int64_t step, int64_t pitch, int64_t size) { return step == size && pitch == size; };
     for (int64_t plane = call_.begin / LinesPerPlane(), end = plane + t.images; plane < end;) {
       const int64_t count = std::min({t.group, end - plane, images_of_planes_ - plane % images_of_planes_});
@@ -531,7 +535,7 @@ class SeparableRun : SeparablePlan {
         const bool even = (t.in_rounds - r) % 2 == 0;
         loops_.deinterleave(even ? x : rest, t.group * t.in_pitch, even ? rest : x);
       }
-      SeparableRun(problem, keys, loops_).Run();
+      transposed.Run();
       const auto store = [&](char* result, const Target& target) {
         for (int r = 0; r < t.out_rounds; ++r) {
           loops_.interleave(r % 2 == 0 ? result : rest, t.group * t.out_pitch, r % 2 == 0 ? rest : result);
@@ -634,7 +638,7 @@ class SeparableRun : SeparablePlan {
   [[gnu::cold]] bool HeightFirst() {
     const Axis &d = depth_, &h = height_, &w = width_;
     const int64_t rows = d.kernel * h.kernel;
-    if (geometry_.channels_last || may_be_empty_ || d.adaptive || h.adaptive || w.adaptive) return false;
+    if (geometry_.channels_last || !HasLines() || may_be_empty_ || d.adaptive || h.adaptive || w.adaptive) return false;
     if (rows == 1 || rows > 9 || rows > 4 * d.stride * h.stride || w.kernel > 7) return false;
     if (HasTaps() && call_.geometry->Taps() > SeparableLoops::kMostOrderedTaps) return false;
     const Strides &in = geometry_.input, &out = geometry_.output;
@@ -728,6 +732,7 @@ class SeparableRun : SeparablePlan {
       load(element_.map, copied, 1, &line, At(to, i * all.pitch));
     }
   }
+  bool HasLines() const { return loops_.load_lines[Log2(element_.bytes)] != nullptr; }
   // Whether all lines follow each other.
   bool IsDense(const Strides& s) const {
     const int64_t line = width_.output, slice = line * height_.output, plane = slice * depth_.output;
@@ -774,6 +779,7 @@ class SeparableRun : SeparablePlan {
   const SeparableElement element_;
   KeyArray row_, phases_, ring_, planes_, sums_, shared_;
   char* first_taps_;
+  bool has_tile_ = false, has_edge_ = false;  // and the first taps of width_plan_ are in scratch
 };
 
 // Output slices first, first + classes and so on, as many as there are below `end`, of whole planes whose windows are
