@@ -283,7 +283,7 @@ struct KeyLoops {
       }
       return;
     }
-    for (int64_t phase = 0; phase < phases; ++phase) {
+    for (int64_t phase = 0; phase < phases; phase += p.phase_step) {
       const Lane* HWY_RESTRICT source = from + phase * channels;
       Lane* HWY_RESTRICT target = to + phase * pitch;
       if (channels == 1) {

@@ -31,7 +31,7 @@ struct SeparableWidth {
   int64_t pitch, split_pitch;  // elements from row to row before and after the split
   int64_t out_segment;         // elements of a ring row from plane to plane
   int64_t stride;
-  int64_t phases;                   // that the last pass reads
+  int64_t phases, phase_step;       // that the last pass reads: every phase_step-th
   int64_t phase_pitch;              // elements from phase to phase of a group of rows
   bool split;                       // the stride is not 1
   int64_t grown;                    // taps of the windows before the last pass

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <numeric>
 
 #include "src/geometry.h"
 #include "src/kernels/kernels.h"
@@ -318,7 +319,7 @@ class SeparablePlan {
   // Windows of `taps` taps from windows of this many, at most 4 at a time; balanced over the passes.
   static int64_t Shrink(int64_t taps) {
     int64_t radix = 4;
-    if (taps <= 16) radix = taps <= 4 ? 2 : taps <= 9 ? 3 : 4;
+    if (taps <= 18) radix = taps <= 4 ? 2 : taps <= 9 || taps > 16 ? 3 : 4;
     return (taps + radix - 1) / radix;
   }
 
@@ -326,8 +327,8 @@ class SeparablePlan {
   [[gnu::cold]] bool PlanWidth(int64_t ox, int64_t columns, int64_t channel, int64_t channels, int64_t tap,
                                int64_t planes) {
     SeparableWidth& p = width_plan_;
-    if (p.columns == columns && p.ox == ox && p.channel == channel && p.channels == channels && p.tap == tap &&
-        p.planes == planes) {
+    if (p.columns == columns && p.ox == ox && p.channels == channels && p.tap == tap && p.planes == planes) {
+      p.channel = channel;  // nothing else depends on it
       return false;
     }
     p.ox = ox;
@@ -363,7 +364,8 @@ class SeparablePlan {
     const bool scalar_split = stride > 4 && channels == 1;
     const int64_t phases = std::min(stride, Span(1, taps, width_));  // if all taps are read at once
     int64_t grow_cost = stride == 1 ? 0 : scalar_split ? outputs : 2 * p.out_vectors;
-    const int64_t split_cost = stride == 1 ? 0 : scalar_split ? phases * outputs : 2 * row_vectors;
+    p.phase_step = std::gcd(stride, width_.dilation);
+    const int64_t split_cost = stride == 1 ? 0 : scalar_split ? phases / p.phase_step * outputs : 2 * row_vectors;
     for (int64_t to = taps; to > 1; to = Shrink(to)) {
       const int64_t from = Shrink(to);
       grow_cost += (to == taps && stride == 1 ? p.out_vectors : row_vectors) * (CeilDivide(to, from) + 1);
