@@ -12,9 +12,17 @@ bool IsFusedPair(const Axis& axis) {
 bool IsAdaptive(const Geometry& g) { return g.axis[0].adaptive || g.axis[1].adaptive || g.axis[2].adaptive; }
 constexpr char kAdaptive[] = "adaptive windows of unequal sizes";
 
-// Small windows around each input.
-bool IsCentred(const Geometry& g) {
-  return g.axis[kDepth].kernel == 1 && g.axis[kHeight].IsCentred() && g.axis[kWidth].IsCentred();
+// Windows around each input, of planes that are pooled as one flat array.
+bool IsFlat(const Shape& shape) {
+  const Geometry& g = shape.geometry;
+  const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+  const int64_t beside_h = h.TapsBesideCentre(), beside_w = w.TapsBesideCentre();
+  if (g.channels_last || g.axis[kDepth].kernel != 1 || beside_h < 0 || beside_w < 0) return false;
+  if (beside_h <= 1 && beside_w <= 1) return true;
+  // Windows of up to 5 taps: small dense planes of types of which a vector holds several rows, or that have no wide
+  // kernels.
+  return beside_h <= 2 && beside_w <= 2 && ElementBytes(shape.problem.type) != 4 && h.input * w.input <= 1024 &&
+         g.input.axis[kHeight] == w.input && g.output.axis[kHeight] == w.input;
 }
 
 bool HasDepth(const Geometry& g) { return g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1; }
@@ -32,15 +40,15 @@ const char* WindowRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
   if (shape.has_empty_window) return "some windows are empty";
   if (IsAdaptive(g)) return kAdaptive;
+  if (IsFlat(shape)) return nullptr;
   for (const Axis& axis : g.axis) {
     if (axis.kernel > 3 && !(g.channels_last && AreWindowsApart(g))) return "a kernel is larger than 3";
     // Vectors of channels need neither of these.
-    if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1 && !IsCentred(g)) {
+    if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1) {
       return "dilation is not 1, nor is there an output per input";
     }
   }
-  if (!g.channels_last && !IsFusedPair(g.axis[kWidth]) && !IsCentred(g))
-    return "the width's kernel is not 2 or 3 with stride 1 or 2";
+  if (!g.channels_last && !IsFusedPair(g.axis[kWidth])) return "the width's kernel is not 2 or 3 with stride 1 or 2";
   return nullptr;
 }
 

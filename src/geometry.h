@@ -31,11 +31,13 @@ struct Axis {
     const int64_t end = dilation == 1 ? room : (room + dilation - 1) / dilation;
     return end < kernel ? end : kernel;
   }
-  // Whether every output lies on an input, the window's centre, with one tap at most on either side.
-  bool IsCentred() const {
-    const int64_t before = pad_before / dilation;
-    return !adaptive && stride == 1 && output == input && before * dilation == pad_before && before <= 1 &&
-           before < kernel && kernel - before <= 2;
+  // How many taps lie on either side of the window's centre where every output has its centre on the input of its own
+  // number; one side may lack its only one. -1 for other windows.
+  int64_t TapsBesideCentre() const {
+    const int64_t before = pad_before / dilation, after = kernel - 1 - before;
+    if (adaptive || stride != 1 || output != input || before * dilation != pad_before || after < 0) return -1;
+    if (before == after) return before;
+    return before + after == 1 ? 1 : -1;
   }
   // The outputs whose windows may touch inputs [begin, end) are [FirstTouching(begin), TouchingEnd(end)).
   int64_t FirstTouching(int64_t begin) const {

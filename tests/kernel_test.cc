@@ -361,7 +361,7 @@ TEST_P(WindowKernel, CentredWindows) {
       peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 2), large ? 1 : draw(1, 30), draw(1, most),
                                    draw(1, most), PEAKPOOL_INDEX_WINDOW_U8);
       for (int a = 0; a < 2; ++a) {
-        p.kernel[a] = draw(1, 3);
+        p.kernel[a] = draw(0, 3) == 0 ? 5 : draw(1, 3);
         p.dilation[a] = draw(0, 1) ? 1 : draw(1, 4);
         const int64_t before = p.kernel[a] == 2 ? draw(0, 1) : p.kernel[a] / 2;
         p.padding[a] = {before * p.dilation[a], (p.kernel[a] - 1 - before) * p.dilation[a]};

@@ -910,7 +910,8 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const Axis &height = g.axis[kHeight], &width = g.axis[kWidth];
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
-  if (height.dilation * width.dilation != 1 || width.kernel == 1) {
+  const bool is_fused = height.kernel <= 3 && (width.kernel == 2 || width.kernel == 3);
+  if (height.dilation * width.dilation != 1 || !is_fused) {
     if (!ForwardFlat(call, lanes, separable)) separable(call);
     return;
   }

@@ -2,10 +2,10 @@
 // Small windows channels-first at stride 1 whose outputs are as many as the inputs: dense planes are one flat array, in
 // which every tap lies at a constant distance from its output whatever the width, the dilation and the element type.
 //
-// Eligible geometries: channels-first; depth kernel 1; height and width with Axis::IsCentred(). Tap numbers are bytes.
-// One byte of flags per position says which taps exist; full vectors do the rest, across the ends of rows and planes:
-// the horizontal taps from the input to scratch, then the vertical ones from there. That order lets the earlier tap win
-// a tie without a look at tap numbers.
+// Eligible geometries: channels-first; depth kernel 1; height and width with 0 to 2 Axis::TapsBesideCentre(). Tap
+// numbers are bytes. One byte of flags per position says which neighbours exist; full vectors do the rest, across the
+// ends of rows and planes: the horizontal taps from the input to scratch, then the vertical ones from there. That order
+// lets the earlier tap win a tie without a look at tap numbers. Windows of 5 taps fold neighbours in twice.
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WINDOW_FLAT_INL_H_
@@ -27,19 +27,20 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Flags of a position: the taps that its window has beside the centre.
+// Flags of a position: which neighbours it has.
 enum FlatFlags : uint8_t { kHasLeft = 1, kHasRight = 2, kHasUpper = 4, kHasLower = 8 };
 
-// One axis of a window: distances of the taps before and after the centre (0: there is none), and tap numbers.
+// One axis of a window. So often are neighbours folded in, which are so far before and after a position (0: there are
+// none on that side).
 struct FlatAxis {
-  int64_t before, after;
-  int centre_tap, tap_step;
+  int64_t rounds, before, after;
+  int tap_step;
 
   // A step along the axis is `step` positions, and `taps` tap numbers.
   FlatAxis(const Axis& axis, int64_t step, int64_t taps)
-      : before(axis.pad_before * step),
-        after(((axis.kernel - 1) * axis.dilation - axis.pad_before) * step),
-        centre_tap(static_cast<int>(axis.pad_before / axis.dilation * taps)),
+      : rounds(HWY_MAX(axis.TapsBesideCentre(), 1)),
+        before(axis.pad_before == 0 ? 0 : axis.dilation * step),
+        after(axis.pad_before == (axis.kernel - 1) * axis.dilation ? 0 : axis.dilation * step),
         tap_step(static_cast<int>(taps)) {}
 };
 
@@ -84,7 +85,8 @@ struct FlatWindow {
     tap = hn::IfThenElse(hn::RebindMask(di, later), after_tap, tap);
   }
 
-  // Horizontal winners of `count` positions, and of more up to a full vector. True if one of them is NaN.
+  // Winners among `count` positions, and more up to a full vector, and their horizontal neighbours; tap numbers are
+  // relative to the centre's. True if one of the positions is NaN.
   template <bool kTaps>
   static HWY_NOINLINE bool Across(L lanes, const FlatAxis& axis, const T* x, const uint8_t* flags, int64_t count,
                                   Lane* HWY_RESTRICT best, TI* HWY_RESTRICT taps) {
@@ -92,9 +94,7 @@ struct FlatWindow {
     const DI di;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     const auto left = SetTap(d, kHasLeft), right = SetTap(d, kHasRight);
-    const VI centre_tap = hn::Set(di, static_cast<TI>(axis.centre_tap)),
-             before_tap = hn::Set(di, static_cast<TI>(axis.centre_tap - 1)),
-             after_tap = hn::Set(di, static_cast<TI>(axis.centre_tap + 1));
+    const VI before_tap = hn::Set(di, TI{-1}), after_tap = hn::Set(di, TI{1});
     const T *before = x - axis.before, *after = x + axis.after;
     auto ordered = hn::FirstN(d, hn::Lanes(d));
     for (int64_t i = 0; i < count; i += n) {
@@ -104,7 +104,7 @@ struct FlatWindow {
       if constexpr (L::kTracksNan) ordered = AndOrdered(d, ordered, v, v);
       const V b = Load(lanes, d, before + i), a = Load(lanes, d, after + i);
       if constexpr (kTaps) {
-        VI tap = centre_tap;
+        VI tap = hn::Zero(di);
         FoldTaps(has_left, b, before_tap, has_right, a, after_tap, v, tap);
         hn::Store(tap, di, taps + i);
       } else {
@@ -115,31 +115,41 @@ struct FlatWindow {
     return SawNan<L>(d, ordered);
   }
 
-  // The vertical winners among those; `count` is at least one vector.
-  template <bool kTaps>
-  static HWY_NOINLINE void Down(L lanes, const FlatAxis& axis, const Lane* best, const TI* taps, const uint8_t* flags,
-                                int64_t count, T* HWY_RESTRICT y, uint8_t* HWY_RESTRICT y_taps) {
+  // Winners among those and their neighbours along either axis, `count` of at least one vector: to scratch once more,
+  // or to y with the tap number of the centre added.
+  template <bool kTaps, bool kLast, class Taps>
+  static HWY_NOINLINE void Along(L lanes, const FlatAxis& axis, int flag_before, int flag_after, int centre_tap,
+                                 const Lane* best, const TI* taps, const uint8_t* flags, int64_t count,
+                                 T* HWY_RESTRICT y, Taps* HWY_RESTRICT y_taps) {
     const D d;
     const DI di;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    const auto upper = SetTap(d, kHasUpper), lower = SetTap(d, kHasLower);
-    const VI step = hn::Set(di, static_cast<TI>(axis.tap_step)), row = hn::Set(di, static_cast<TI>(axis.centre_tap));
+    const auto has_before = SetTap(d, flag_before), has_after = SetTap(d, flag_after);
+    const VI step = hn::Set(di, static_cast<TI>(axis.tap_step)), centre = hn::Set(di, static_cast<TI>(centre_tap));
     const Lane *before = best - axis.before, *after = best + axis.after;
     const TI *before_taps = taps - axis.before, *after_taps = taps + axis.after;
     for (int64_t i = 0;;) {
       const auto has = LoadTaps(d, flags + i);
-      const auto has_upper = TapsHave(d, has, upper), has_lower = TapsHave(d, has, lower);
+      const auto is_before = TapsHave(d, has, has_before), is_after = TapsHave(d, has, has_after);
       V v = hn::LoadU(d, best + i);
       const V b = hn::LoadU(d, before + i), a = hn::LoadU(d, after + i);
       if constexpr (kTaps) {
         VI tap = hn::LoadU(di, taps + i);
-        FoldTaps(has_upper, b, hn::Sub(hn::LoadU(di, before_taps + i), step), has_lower, a,
+        FoldTaps(is_before, b, hn::Sub(hn::LoadU(di, before_taps + i), step), is_after, a,
                  hn::Add(hn::LoadU(di, after_taps + i), step), v, tap);
-        StoreBytes(di, hn::Add(tap, row), y_taps + i);
+        if constexpr (kLast) {
+          StoreBytes(di, hn::Add(tap, centre), y_taps + i);
+        } else {
+          hn::StoreU(tap, di, y_taps + i);
+        }
       } else {
-        v = Greatest(b, v, a, has_upper, has_lower);
+        v = Greatest(b, v, a, is_before, is_after);
       }
-      lanes.Store(d, v, y + i);
+      if constexpr (kLast) {
+        lanes.Store(d, v, y + i);
+      } else {
+        hn::StoreU(v, d, y + i);
+      }
       i += n;
       if (HWY_LIKELY(i + n <= count)) continue;
       if (i >= count) break;
@@ -242,31 +252,36 @@ class FlatDriver {
   using Lane = typename Window::Lane;
   using TI = typename Window::TI;
 
-  FlatDriver(const ForwardCall& a_call, L a_lanes, int64_t a_room)
+  FlatDriver(const ForwardCall& a_call, L a_lanes)
       : call(a_call),
         g(*a_call.geometry),
         lanes(a_lanes),
         width(g.axis[kWidth].input),
         height(g.axis[kHeight].input),
         n(static_cast<int64_t>(hn::Lanes(typename Window::D()))),
-        room(a_room),
         horizontal(g.axis[kWidth], 1, 1),
-        vertical(g.axis[kHeight], width, g.axis[kWidth].kernel) {
+        vertical(g.axis[kHeight], width, g.axis[kWidth].kernel),
+        centre_tap(static_cast<int>(g.axis[kHeight].pad_before / g.axis[kHeight].dilation * g.axis[kWidth].kernel +
+                                    g.axis[kWidth].pad_before / g.axis[kWidth].dilation)),
+        above(vertical.rounds * vertical.before / width),
+        below(vertical.rounds * vertical.after / width) {
+    // Scratch: regions for copied input and later other winners than the first, for those, for the taps of both, and
+    // for flags. As many elements before and after a block may be loaded as its windows reach in one round.
+    const bool once = horizontal.rounds + vertical.rounds == 2;
+    const int64_t region = once ? kScratchBytes / 4 : kScratchBytes / 5 / 256 * 256, bytes = sizeof(Lane);
+    const int64_t before = HWY_MAX(horizontal.before, vertical.before);
+    const int64_t slack = (HWY_MAX(before, HWY_MAX(horizontal.after, vertical.after)) + n - 1) / n * n;
+    room = region / bytes - 2 * slack - n;
     uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
-    const int64_t slack = Slack(horizontal, vertical, n);
-    x_copy = reinterpret_cast<T*>(scratch) + slack;
-    best = reinterpret_cast<Lane*>(scratch + kRegion) + slack;
-    taps = reinterpret_cast<TI*>(scratch + 2 * kRegion) + slack;
-    flags = scratch + 3 * kRegion;
+    for (int i = 0; i < 2; ++i) {
+      best[i] = reinterpret_cast<Lane*>(scratch + i * region) + slack;
+      taps[i] = reinterpret_cast<TI*>(scratch + (once ? 2 : 2 + i) * region) + slack;
+    }
+    flags = scratch + (once ? 3 : 4) * region;
   }
 
-  // Scratch: a quarter each for copied input, horizontal winners, their taps, and flags.
-  static constexpr int64_t kRegion = kScratchBytes / 4;
-  // So many elements before and after a block may be loaded, a whole number of vectors.
-  static int64_t Slack(const FlatAxis& horizontal, const FlatAxis& vertical, int64_t n) {
-    const int64_t before = HWY_MAX(horizontal.before, vertical.before);
-    return (HWY_MAX(before, HWY_MAX(horizontal.after, vertical.after)) + n - 1) / n * n;
-  }
+  // Whether blocks hold a plane, or so many rows that those between two bands are few.
+  bool HasRoom() const { return room >= height * width || room >= (4 * (above + below) + 1) * width; }
 
   HWY_NOINLINE void Run(ForwardKernel separable) {
     const int64_t plane = height * width;
@@ -291,7 +306,7 @@ class FlatDriver {
         if (plane <= room) {
           nan = Block(walk.oh, walk.stop, planes, y, y_taps);
         } else {
-          const int64_t rows = room / width - (vertical.before + vertical.after) / width;
+          const int64_t rows = room / width - above - below;
           for (int64_t row = walk.oh; row < walk.stop; row += rows) {
             nan |= Block(row, HWY_MIN(row + rows, walk.stop), 1, y, y_taps);
           }
@@ -308,11 +323,11 @@ class FlatDriver {
   // Rows [begin, end) of a plane, or several whole planes. True if a NaN was seen.
   bool Block(int64_t begin, int64_t end, int64_t planes, T* y, uint8_t* y_taps) {
     // With the rows above and below that the windows reach.
-    const int64_t top = HWY_MAX(begin - vertical.before / width, 0);
-    const int64_t bottom = HWY_MIN(end + vertical.after / width, height);
+    const int64_t top = HWY_MAX(begin - above, 0), bottom = HWY_MIN(end + below, height);
     const int64_t rows = bottom - top, size = planes * rows * width;
     SetFlags(top, bottom, planes);
     const T* from = x + top * width;
+    T* const x_copy = best[1];
     const int64_t x_begin = -HWY_MIN(x_before + top * width, horizontal.before);
     const int64_t x_end = HWY_MIN(x_size - top * width, size + horizontal.after);
     if (kMapsOnce<L> || x_before + top * width < HWY_MAX(horizontal.before, vertical.before) ||
@@ -323,9 +338,9 @@ class FlatDriver {
     }
     const int64_t first = (begin - top) * width, count = planes == 1 ? (end - begin) * width : size;
     if constexpr (!kTaps && kHasLookupOfTwo) {
-      if (Window::Fuses(HWY_MAX(horizontal.before, horizontal.after))) {
+      if (horizontal.rounds * vertical.rounds == 1 && Window::Fuses(HWY_MAX(horizontal.before, horizontal.after))) {
         bool nan =
-            Window::Pool(lanes, horizontal, vertical, from + first, flags + first, count, y + begin * width, best);
+            Window::Pool(lanes, horizontal, vertical, from + first, flags + first, count, y + begin * width, best[0]);
         if constexpr (L::kTracksNan) {
           nan = nan || Window::HasNan(lanes, from, first) ||
                 Window::HasNan(lanes, from + first + count, size - first - count);
@@ -333,15 +348,26 @@ class FlatDriver {
         return nan;
       }
     }
-    const bool nan = Window::template Across<kTaps>(lanes, horizontal, from, flags, size, best, taps);
+    const bool nan = Window::template Across<kTaps>(lanes, horizontal, from, flags, size, best[0], taps[0]);
+    int at = 0;
+    for (int64_t round = 2; round < horizontal.rounds + vertical.rounds; ++round, at ^= 1) {
+      const bool is_row = round <= horizontal.rounds;
+      Window::template Along<kTaps, false>(lanes, is_row ? horizontal : vertical, is_row ? kHasLeft : kHasUpper,
+                                           is_row ? kHasRight : kHasLower, 0, best[at], taps[at], flags,
+                                           HWY_MAX(size, n), best[at ^ 1], taps[at ^ 1]);
+    }
+    const auto finish = [&](int64_t at_least, T* to, uint8_t* taps_to) HWY_ATTR {
+      Window::template Along<kTaps, true>(lanes, vertical, kHasUpper, kHasLower, centre_tap, best[at] + first,
+                                          taps[at] + first, flags + first, at_least, to, taps_to);
+    };
     y += begin * width;
     if (kTaps) y_taps += begin * width;
     if (HWY_LIKELY(count >= n)) {
-      Window::template Down<kTaps>(lanes, vertical, best + first, taps + first, flags + first, count, y, y_taps);
+      finish(count, y, y_taps);
     } else {
-      T* y_copy = x_copy;
-      uint8_t* taps_copy = reinterpret_cast<uint8_t*>(x_copy + n);
-      Window::template Down<kTaps>(lanes, vertical, best + first, taps + first, flags + first, n, y_copy, taps_copy);
+      T* y_copy = best[at ^ 1];
+      uint8_t* taps_copy = reinterpret_cast<uint8_t*>(y_copy + n);
+      finish(n, y_copy, taps_copy);
       memcpy(y, y_copy, static_cast<size_t>(count) * sizeof(T));
       if (kTaps) memcpy(y_taps, taps_copy, static_cast<size_t>(count));
     }
@@ -380,11 +406,13 @@ class FlatDriver {
   const ForwardCall& call;
   const Geometry& g;
   const L lanes;
-  const int64_t width, height, n, room;
+  const int64_t width, height, n;
   const FlatAxis horizontal, vertical;
-  T* x_copy;
-  Lane* best;
-  TI* taps;
+  const int centre_tap;
+  const int64_t above, below;  // rows that windows reach
+  int64_t room;                // positions of a block
+  Lane* best[2];
+  TI* taps[2];
   uint8_t* flags;
   int64_t flags_top = 0, flags_bottom = 0, flags_planes = 0;
   // The plane, or the first of several: elements that may be read from there on, and before it.
@@ -397,24 +425,21 @@ template <class L>
 HWY_NOINLINE bool ForwardFlat(const ForwardCall& call, L lanes, ForwardKernel separable) {
   const Geometry& g = *call.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-  if (g.axis[kDepth].kernel != 1 || !h.IsCentred() || !w.IsCentred()) return false;
+  if (g.axis[kDepth].kernel != 1 || h.TapsBesideCentre() < 0 || w.TapsBesideCentre() < 0) return false;
+  if (HWY_MAX(h.TapsBesideCentre(), w.TapsBesideCentre()) > 2) return false;
   const bool with_taps = call.taps.base != nullptr;
   if (g.input.axis[kHeight] != w.input || g.output.axis[kHeight] != w.input ||
       (with_taps && call.taps.strides.axis[kHeight] != w.input)) {
     return false;
   }
-  using Driver = FlatDriver<L, false>;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
-  const int64_t slack = Driver::Slack(FlatAxis(w, 1, 1), FlatAxis(h, w.input, w.kernel), n);
-  const int64_t room = Driver::kRegion / static_cast<int64_t>(sizeof(typename L::Lane)) - 2 * slack - n;
-  const int64_t shared_rows = (h.kernel - 1) * h.dilation;
-  if (room < h.input * w.input && room < 4 * shared_rows * w.input + w.input) return false;
   if (with_taps) {
-    FlatDriver<L, true>(call, lanes, room).Run(separable);
+    FlatDriver<L, true> driver(call, lanes);
+    if (driver.HasRoom()) return driver.Run(separable), true;
   } else {
-    Driver(call, lanes, room).Run(separable);
+    FlatDriver<L, false> driver(call, lanes);
+    if (driver.HasRoom()) return driver.Run(separable), true;
   }
-  return true;
+  return false;
 }
 
 }  // namespace HWY_NAMESPACE
