@@ -394,6 +394,16 @@ HWY_INLINE hn::Mask<D> TapIs(D d, Taps taps, int tap) {
   return TapsEqual(d, taps, SetTap(d, tap));
 }
 
+// Keeps compilers from making a copy of a function, or of a loop, for each value that they know.
+template <class I>
+HWY_INLINE void HideValue(I& i) {
+#if HWY_COMPILER_GCC
+  asm("" : "+r"(i));
+#else
+  static_cast<void>(i);
+#endif
+}
+
 // v, in a register from here on: g++ otherwise loads an operand again for each use, or builds a constant anew.
 template <class V>
 HWY_INLINE V InRegister(V v) {

@@ -157,7 +157,7 @@ class ShuffledSum {
   using DI = hn::RebindToSigned<D>;
   using TI = hn::TFromD<DI>;
 
-  ShuffledSum(const BackwardCall& call)
+  [[gnu::cold]] ShuffledSum(const BackwardCall& call)
       : width_(call.geometry->axis[kWidth]),
         channels_(call.geometry->channels),
         neighbours_((width_.kernel + width_.stride - 1) / width_.stride),
@@ -265,7 +265,7 @@ class ShuffledSum {
 
   // For the pixels from i on or, if kMiddle, for any from a multiple of the stride on that all their windows exist for:
   // the lane of each window, and the tap column of the pixel there.
-  const TI* Table(int64_t i) {
+  [[gnu::cold]] HWY_NOINLINE const TI* Table(int64_t i) {
     return tables_.Find(i, [&](TI* HWY_RESTRICT table) {
       const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
       const int64_t first = i == kMiddle ? 0 : i, base = i == kMiddle ? FirstWindow(0) * channels_ : Base(i);
@@ -303,14 +303,14 @@ struct BlockCover {
 // Adds window (kRow, kColumn) of the square to each pixel of the block that it covers.
 template <class L, int kKernel, int kStride, int kRow, int kColumn, class D, class V = hn::Vec<D>,
           class T = typename L::Element>
-HWY_INLINE void AddWindow(D d, const T* const* dy, const uint8_t* const* taps, int64_t at, V& s00, V& s01, V& s10,
-                          V& s11) {
+HWY_INLINE void AddWindow(D d, const T* base, const int64_t* dy, const uint8_t* const* taps, int64_t at, V& s00, V& s01,
+                          V& s10, V& s11) {
   using Block = BlockCover<kKernel, kStride>;
   constexpr int kh = Block::kTap - kRow * kStride, kw = Block::kTap - kColumn * kStride;
   if constexpr (kRow < Block::kSide && kColumn < Block::kSide) {
     constexpr bool kTop = 0 <= kh && kh < kKernel, kBottom = 0 <= kh + 1 && kh + 1 < kKernel;
     constexpr bool kLeft = 0 <= kw && kw < kKernel, kRight = 0 <= kw + 1 && kw + 1 < kKernel;
-    const V g = L::Load(d, dy[kRow * Block::kSide + kColumn] + at);
+    const V g = L::Load(d, base + dy[kRow * Block::kSide + kColumn] + at);
     const auto tap = LoadTaps(d, taps[kRow * Block::kSide + kColumn] + at);
     if constexpr (kTop && kLeft) AddWhere(d, tap, kh * kKernel + kw, g, s00);
     if constexpr (kTop && kRight) AddWhere(d, tap, kh * kKernel + kw + 1, g, s01);
@@ -318,6 +318,31 @@ HWY_INLINE void AddWindow(D d, const T* const* dy, const uint8_t* const* taps, i
     if constexpr (kBottom && kRight) AddWhere(d, tap, (kh + 1) * kKernel + kw + 1, g, s11);
   }
 }
+
+// The square of windows that a block lies in. Those that are not there have taps that match nothing.
+struct Square {
+  int64_t side, windows, pitch, tap_pitch;
+  int64_t row_offset[4];
+  const uint8_t* row_taps[4];  // null: not there
+  const uint8_t* none;
+  // Of each window, in dy and in memory.
+  int64_t offset[16];
+  const uint8_t* taps[16];
+
+  // That from a column on. One function for all kinds of windows: inlined it was half of their size.
+  HWY_NOINLINE void MoveTo(int64_t column) {
+    int64_t i = 0;
+    for (int64_t r = 0; r < side; ++r) {
+      for (int64_t q = 0; q < side; ++q, ++i) {
+        int64_t ow = column + q;
+        HideValue(ow);
+        const bool exists = row_taps[r] != nullptr && ow >= 0 && ow < windows;
+        offset[i] = exists ? row_offset[r] + ow * pitch : 0;
+        taps[i] = exists ? row_taps[r] + ow * tap_pitch : none;
+      }
+    }
+  }
+};
 
 // Input lines h and h + 1, those of them that `top` and `bottom` ask for, in blocks of 2x2 pixels with channels
 // innermost. What a block lacks is made up: a window beyond the tensor's edges, or that touches no line asked for (its
@@ -335,25 +360,22 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
   const bool accumulate = plane.accumulate;
   const int64_t row = (h + height.pad_before) / kStride - (kSide - 1) + (kStride == 1);
   const int64_t first_line = h + !top, last_line = h + bottom;
-  bool row_exists[kSide];
+  Square square;
+  square.side = kSide;
+  square.windows = width.output;
+  square.pitch = g.output.axis[kWidth];
+  square.tap_pitch = plane.tap_strides.axis[kWidth];
+  square.none = none;
   for (int r = 0; r < kSide; ++r) {
     const int64_t begin = height.Begin(row + r);
-    row_exists[r] = row + r >= 0 && row + r < height.output && begin <= last_line && begin + kKernel > first_line;
+    const bool exists = row + r >= 0 && row + r < height.output && begin <= last_line && begin + kKernel > first_line;
+    square.row_offset[r] = exists ? (row + r) * g.output.axis[kHeight] : 0;
+    square.row_taps[r] = exists ? plane.taps + (row + r) * plane.tap_strides.axis[kHeight] : nullptr;
   }
   auto nan = hn::Zero(d);
   for (int64_t i = kStride == 2 ? -(width.pad_before % 2) : 0; i < width.input; i += 2) {
     const int64_t column = (i + width.pad_before) / kStride - (kSide - 1) + (kStride == 1);
-    const T* dy[kSide * kSide];
-    const uint8_t* taps[kSide * kSide];
-    for (int r = 0; r < kSide; ++r) {
-      for (int q = 0; q < kSide; ++q) {
-        const int64_t oh = row + r, ow = column + q;
-        const bool exists = row_exists[r] && ow >= 0 && ow < width.output;
-        dy[r * kSide + q] = plane.dy + (exists ? oh * g.output.axis[kHeight] + ow * g.output.axis[kWidth] : 0);
-        taps[r * kSide + q] =
-            exists ? plane.taps + oh * plane.tap_strides.axis[kHeight] + ow * plane.tap_strides.axis[kWidth] : none;
-      }
-    }
+    square.MoveTo(column);
     const bool left = i >= 0, right = i + 1 < width.input;
     const int64_t pixel = h * g.input.axis[kHeight] + i * g.input.axis[kWidth];
     T* dx00 = top && left ? plane.dx + pixel : spare;
@@ -369,22 +391,22 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
         s10 = L::Load(d, dx10 + at);
         s11 = L::Load(d, dx11 + at);
       }
-      AddWindow<L, kKernel, kStride, 0, 0>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 0, 1>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 0, 2>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 0, 3>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 0>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 1>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 2>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 3>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 0>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 1>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 2>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 3>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 0>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 1>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 2>(d, dy, taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 3>(d, dy, taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 0>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 1>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 2>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 3>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 0>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 1>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 2>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 3>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 0>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 1>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 2>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 3>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 0>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 1>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 2>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 3>(d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
       nan = L::NoteNan(d, nan, hn::Add(hn::Add(s00, s01), hn::Add(s10, s11)));
       const bool redone = accumulate && at != c;
       StoreSum<L>(d, s00, redone, c - at, dx00 + at);
@@ -403,7 +425,7 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
 }  // namespace channels_last
 
 template <class T>
-void GatherChannelsLast(const BackwardCall& call) {
+[[gnu::cold]] void GatherChannelsLast(const BackwardCall& call) {
   using L = SumLanes<T>;
   const Geometry& g = *call.geometry;
   const Axis& depth = g.axis[kDepth];
