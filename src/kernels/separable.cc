@@ -181,8 +181,15 @@ class SeparableRun : SeparablePlan {
   // Rings carry tap numbers counted from position 0 in steps of the dilation; see ReduceAxis.
   int64_t RingTap(int a, int64_t y) const { return FloorDivide(y, geometry_.axis[a].dilation) * tap_step_[a]; }
 
-  // Reduces input rows [y, end) of the planes into the ring. `x` is the first element of row 0.
-  void ReduceRows(const char* x, int64_t readable, int64_t y, int64_t end) const {
+  // Where rows go that are outputs: `row`, the first, to `to`, all with the tap number `tap`.
+  struct DirectRows {
+    KeyArray to;
+    int64_t row, tap;
+  };
+
+  // Reduces input rows [y, end) of the planes into the ring, or to where they go directly. `x` is the first element of
+  // row 0.
+  void ReduceRows(const char* x, int64_t readable, int64_t y, int64_t end, const DirectRows* direct) const {
     const SeparableWidth& p = width_plan_;
     while (y < end) {
       if (!IsTouched(height_, y)) {
@@ -203,9 +210,14 @@ class SeparableRun : SeparablePlan {
         if (carried) split(p, row_.taps, phases_.taps, size);
       }
       const int64_t dilation = height_.dilation;
-      const SeparableRowTaps taps = {RingTap(kHeight, y), tap_step_[kHeight], y % dilation, dilation};
+      SeparableRowTaps taps = {RingTap(kHeight, y), tap_step_[kHeight], y % dilation, dilation};
+      KeyArray to = At(ring_, slot * p.out_pitch);
+      if (direct != nullptr) {
+        taps = {direct->tap, 0, 0, 1};
+        to = At(direct->to, (y - direct->row) * p.out_pitch);
+      }
       const auto gather = carried ? loops_.gather_carried : loops_.gather;
-      gather(p, p.split ? phases_ : row_, At(ring_, slot * p.out_pitch), rows, p.split ? p.split_pitch : p.pitch, taps);
+      gather(p, p.split ? phases_ : row_, to, rows, p.split ? p.split_pitch : p.pitch, taps);
       y += rows;
     }
   }
@@ -351,7 +363,12 @@ class SeparableRun : SeparablePlan {
         // Parts of adaptive windows need a tap that all windows have. To see taps twice changes nothing.
         const int64_t tx = width_.adaptive ? std::min(part, width_.kernel - tile_.taps_x) : part;
         plan_width(tx);
-        ReduceRows(x, readable, one_pass ? std::max(first, height_ring_.end) : first, end);
+        if (fresh && one_pass && height_.kernel == 1 && height_.stride == 1 && !height_.adaptive && first == begin) {
+          const DirectRows direct = {to, first, tap_origin};
+          ReduceRows(x, readable, first, end, &direct);
+          return true;
+        }
+        ReduceRows(x, readable, one_pass ? std::max(first, height_ring_.end) : first, end, nullptr);
         height_ring_.end = end;
         ReduceAxis(kHeight, height_ring_,
                    Columns(ring_, to, width_plan_.out_pitch, width_plan_.out_vectors, taps, fresh && !any), oy, rows,

@@ -327,9 +327,17 @@ class SeparablePlan {
   [[gnu::cold]] bool PlanWidth(int64_t ox, int64_t columns, int64_t channel, int64_t channels, int64_t tap,
                                int64_t planes) {
     SeparableWidth& p = width_plan_;
-    if (p.columns == columns && p.ox == ox && p.channels == channels && p.tap == tap && p.planes == planes) {
+    const int64_t begin = width_.Begin(ox) + tap * width_.dilation;
+    if (p.columns == columns && p.channels == channels && p.tap == tap && p.planes == planes) {
       p.channel = channel;  // nothing else depends on it
-      return false;
+      if (p.ox == ox) return false;
+      // Nor on where tiles begin that lie within the input.
+      const bool inner = p.left == 0 && p.edge == 0 && begin >= 0 && !width_.adaptive;
+      if (inner && std::min(p.segment, width_.input - begin) == p.count) {
+        p.ox = ox;
+        p.first = begin;
+        return false;
+      }
     }
     p.ox = ox;
     p.columns = columns;
@@ -341,7 +349,6 @@ class SeparablePlan {
     p.tap_step = tap_step_[kWidth];
     p.axis = &width_;
     const int64_t taps = p.taps = std::min(tile_.taps_x, width_.kernel - tap);
-    const int64_t begin = width_.Begin(ox) + tap * width_.dilation;
     const int64_t span = Span(columns, taps, width_);
     const int64_t stride = p.stride = LineStride(tile_, columns);
     const int64_t padded = CeilDivide(span, stride) * stride;
