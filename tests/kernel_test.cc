@@ -347,6 +347,36 @@ TEST_P(WindowKernel, WindowsApart) {
   });
 }
 
+// Windows of stride 2 along the width, over lines of less than a vector to a few: several to a vector, in strips,
+// stacked planes, edges clamped on every side.
+TEST_P(WindowKernel, StridedLines) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_first == nullptr) return;
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 600 && !HasFailure(); ++i) {
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 2), draw(1, 40), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      p.rank = 3;
+      const bool plain = draw(0, 2) == 0;
+      for (int a = 0; a < 3; ++a) {
+        const bool row = a == 2;
+        p.kernel[a] = plain && a > 0 ? 2 : row ? draw(2, 3) : draw(0, 3) == 0 || a == 1 ? draw(1, 3) : 1;
+        p.stride[a] = row || plain ? 2 : draw(1, 3);
+        p.input[a] = row ? draw(p.kernel[a], draw(0, 3) == 0 ? 5 * lanes : lanes) : a == 1 ? draw(1, 20) : draw(1, 3);
+        if (plain) p.input[a] = a == 0 ? 1 : (p.input[a] + 1) / 2 * 2;
+        if (!plain) p.padding[a] = {draw(0, p.kernel[a] - 1), draw(0, p.kernel[a] - 1)};
+        if (p.padding[a].before + p.input[a] + p.padding[a].after < p.kernel[a]) p.input[a] = p.kernel[a];
+      }
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (draw(0, 5) == 0) AddGaps(&p);
+      CheckForward("window_channels_first", kernels.window_channels_first, p);
+    }
+  });
+}
+
 // Windows around each input, over planes that follow each other closely or not, small ones, and ones of many blocks;
 // taps may lie apart, as far as beyond the plane.
 TEST_P(WindowKernel, CentredWindows) {

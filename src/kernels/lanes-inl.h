@@ -124,10 +124,14 @@ struct NativeLanes {
   static HWY_INLINE hn::Vec<D> Broadcast(D d, const T* HWY_RESTRICT p) {
     return hn::Set(d, *p);
   }
+  // -0 becomes +0. Multiply-add, because x86 adds and takes maxima on the same pipes.
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V FromKey(D d, V v) {
+    return hn::MulAdd(v, hn::Set(d, T{1}), hn::Zero(d));
+  }
   template <class D>
   static HWY_INLINE void Store(D d, hn::Vec<D> v, T* HWY_RESTRICT p) {
-    // -0 becomes +0. Multiply-add, because x86 adds and takes maxima on the same pipes.
-    hn::StoreU(hn::MulAdd(v, hn::Set(d, T{1}), hn::Zero(d)), d, p);
+    hn::StoreU(FromKey(d, v), d, p);
   }
 };
 
@@ -151,9 +155,13 @@ struct IntegerLanes {
   HWY_INLINE hn::Vec<D> Broadcast(D d, const I* HWY_RESTRICT p) const {
     return hn::Set(d, static_cast<I>(*p ^ flip));
   }
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE V FromKey(D d, V v) const {
+    return ToKey(d, v);
+  }
   template <class D>
   HWY_INLINE void Store(D d, hn::Vec<D> v, I* HWY_RESTRICT p) const {
-    hn::StoreU(hn::Xor(v, hn::Set(d, flip)), d, p);
+    hn::StoreU(FromKey(d, v), d, p);
   }
 };
 
@@ -198,17 +206,22 @@ struct RingLanes {
   }
   template <class D>
   HWY_INLINE hn::Vec<D> Load(D d, const I* HWY_RESTRICT p) const {
-    return ToKey(d, hn::LoadU(d, p));
+    // g++ otherwise loads for each use, three times: lines that cross cache lines take 1.5 times as long (3x3 s2, f16).
+    return ToKey(d, InRegister(hn::LoadU(d, p)));
   }
   template <class D>
   HWY_INLINE hn::Vec<D> Broadcast(D d, const I* HWY_RESTRICT p) const {
     return ToKey(d, hn::Set(d, *p));
   }
   template <class D, class V = hn::Vec<D>>
-  HWY_INLINE void Store(D d, V key, I* HWY_RESTRICT p) const {
+  HWY_INLINE V FromKey(D d, V key) const {
     const V bits = hn::IfThenElse(hn::Lt(key, hn::Set(d, turned)), hn::Sub(hn::Set(d, mirror), key),
                                   hn::Sub(key, hn::Set(d, shift)));
-    hn::StoreU(hn::IfThenElse(hn::Eq(key, hn::Set(d, nan)), hn::Set(d, nan_bits), bits), d, p);
+    return hn::IfThenElse(hn::Eq(key, hn::Set(d, nan)), hn::Set(d, nan_bits), bits);
+  }
+  template <class D>
+  HWY_INLINE void Store(D d, hn::Vec<D> key, I* HWY_RESTRICT p) const {
+    hn::StoreU(FromKey(d, key), d, p);
   }
 };
 using HalfLanes = RingLanes<int16_t>;

@@ -52,15 +52,6 @@ struct WindowLines {
 template <class L>
 using LineKernel = bool (*)(L lanes, const WindowLines<typename L::Element>& in);
 
-// 4 KB ahead of what stride 2 loads: 3x3 on 112x112 in L3 takes 0.8 times as long. At stride 1 the hardware keeps up,
-// and parts of cache lines would be asked for twice (5 to 10 %).
-template <class D>
-constexpr bool kWholeCacheLine = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 64;
-template <class T>
-HWY_INLINE void PrefetchAhead(const T* p) {
-  hwy::Prefetch(reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + 4096));
-}
-
 // Square windows over rows of at most one vector, in full vectors: at stride 1 a line is a vector, at stride 2 two
 // lines share one. Columns are looked up by clamped lane indices; rows that the next two lines need stay in registers.
 // Loads and stores are whole vectors, ascending: what a store spoils behind its line is stored right later. Only where
@@ -929,10 +920,13 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   // 3x3 on 56x56 would take 1.7 (f32) to 7 times as long (u8).
   const bool flat = call.taps.base != nullptr || width.input < 4 * n;
   if (flat && ForwardFlat(call, lanes, separable)) return;
-  // Windows of small types with a depth, of lines however long, are pooled four times as fast as by the separable
-  // engine.
-  const bool strided = width.output < static_cast<int64_t>(hn::Lanes(d)) || (!square && sizeof(typename L::Lane) < 4);
-  if (width.stride == 2 && strided && ForwardStrided(call, lanes, separable)) return;
+  // Lines of a few vectors, where these kernels would redo too much; of small types with a depth, lines however long
+  // (four times as fast as the separable engine). In f32, 55x55 and wider is faster by pairs of lines, values only.
+  constexpr bool kSmall = sizeof(typename L::Lane) < 4;
+  const bool with_taps = call.taps.base != nullptr;
+  const bool strided = width.output < n || (kSmall && (!square || width.output < 4 * n)) ||
+                       (with_taps ? width.output < HWY_MIN(4 * n, 48) : 2 * width.output < 3 * n);
+  if (width.stride == 2 && strided && PoolStridedLines(call, lanes, separable)) return;
   // Many short lines: side by side in vectors, tap numbers take a fifth to a half of the time (1-D, 2 s1, f16 and f32,
   // a vector wide).
   const bool side_by_side = call.taps.base != nullptr && !square && call.end - call.begin >= 2 * n &&
