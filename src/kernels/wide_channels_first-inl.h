@@ -122,21 +122,28 @@ template <class L, class T = typename L::Element>
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = HWY_MAX(width - n, 0);
   const auto inside = hn::FirstN(d, static_cast<size_t>(HWY_MIN(width, n)));
   const auto lowest = hn::Set(d, LowestOf(lanes));
-  auto seen0 = hn::Set(d, 1), seen1 = seen0;
-  for (int64_t p = 0; p < to.planes; ++p) {
-    T* HWY_RESTRICT row = to.rows + p * to.plane;
-    for (int64_t r = 0; r < to.height; ++r, x += width, row += to.pitch) {
+  const int64_t planes = to.planes, plane = to.plane, height = to.height, pitch = to.pitch;
+  T* HWY_RESTRICT rows = to.rows;
+  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  for (int64_t p = 0; p < planes; ++p, rows += plane, x += height * width) {
+    for (int64_t r = 0; r < height; r += 2) {
+      const int64_t other = HWY_MIN(r + 1, height - 1);
+      const T* HWY_RESTRICT x0 = x + r * width;
+      const T* HWY_RESTRICT x1 = x + other * width;
+      T* HWY_RESTRICT to0 = rows + r * pitch;
+      T* HWY_RESTRICT to1 = rows + other * pitch;
       for (int64_t j = 0; j < last; j += n) {
-        const auto v = lanes.Load(d, x + j);
-        Note<L>(d, v, seen0);
-        hn::StoreU(v, d, row + j);
+        const auto v0 = lanes.Load(d, x0 + j), v1 = lanes.Load(d, x1 + j);
+        Note<L>(d, v0, seen0), Note<L>(d, v1, seen1);
+        hn::StoreU(v0, d, to0 + j), hn::StoreU(v1, d, to1 + j);
       }
-      const auto v = hn::IfThenElse(inside, lanes.Load(d, x + last), lowest);
-      Note<L>(d, v, seen1);
-      hn::StoreU(v, d, row + last);
+      const auto v0 = hn::IfThenElse(inside, lanes.Load(d, x0 + last), lowest);
+      const auto v1 = hn::IfThenElse(inside, lanes.Load(d, x1 + last), lowest);
+      Note<L>(d, v0, seen2), Note<L>(d, v1, seen3);
+      hn::StoreU(v0, d, to0 + last), hn::StoreU(v1, d, to1 + last);
     }
   }
-  return SawNan<L>(d, seen0, seen1, seen0, seen1);
+  return SawNan<L>(d, seen0, seen1, seen2, seen3);
 }
 
 // Windows along the height of `planes` planes in scratch. Whole vectors are stored in ascending order where `length`,

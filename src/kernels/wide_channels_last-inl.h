@@ -76,10 +76,14 @@ struct LastBlocks {
       if (columns <= 16 && channels > n && OffsetCount(w, columns) <= kMostOffsets) {
         channels = Share(channels, channels - n, n);
       } else {
-        columns = (columns + 1) / 2;
+        const int64_t fit = (room / ring - n) / channels;
+        columns = channels <= n && fit > 0 && fit < columns ? fit : (columns + 1) / 2;
       }
     }
-    columns = Share(w.output, columns, TileOf(w.kernel, 64));
+    // Whole tiles.
+    const int64_t tile = TileOf(w.kernel, 64);
+    if (columns < w.output && columns > tile) columns -= columns % tile;
+    columns = HWY_MIN(columns, Share(w.output, columns, tile));
     row = columns * channels;
     if (row / n % 2 == 0) row += n;
     // More lines than needed, if their rows fit: fewer passes.
@@ -106,11 +110,12 @@ struct LastPlane {
 };
 
 // Output lines [begin, end) of a plane. True if a NaN was seen.
-template <class L, bool kIndices, class T = typename L::Element>
+template <class L, class T = typename L::Element>
 [[gnu::cold]] HWY_NOINLINE bool PoolLast(L lanes, const Geometry& g, const LastBlocks& blocks,
                                          const LastPlane<T>& plane, int64_t begin, int64_t end, void* scratch) {
   using TI = hwy::MakeSigned<typename L::Lane>;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+  const bool indices = plane.taps != nullptr;
   T* const rows = static_cast<T*>(scratch);
   TI* const row_taps = reinterpret_cast<TI*>(static_cast<char*>(scratch) + kRingBytes / 2);  // as rows
   int64_t* const column_offsets = reinterpret_cast<int64_t*>(static_cast<char*>(scratch) + kRingBytes);
@@ -129,16 +134,16 @@ template <class L, bool kIndices, class T = typename L::Element>
   for (int64_t ow = 0; ow < w.output; ow += blocks.columns) {
     ow = HWY_MIN(ow, w.output - blocks.columns);
     const Steps column_steps = FillOffsets(w, ow, blocks.columns, Ring::None(), pixel, column_offsets);
-    if constexpr (kIndices) FillNames(w, ow, blocks.columns, 1, column_names);
+    if (indices) FillNames(w, ow, blocks.columns, 1, column_names);
     const TI column_shift = static_cast<TI>(column_steps.shift);
     const int64_t first_new = HWY_MAX(noted, First(w, ow));
     noted = HWY_MAX(noted, Last(w, ow + blocks.columns - 1) + 1);
     for (int64_t c = 0; c < g.channels; c += blocks.channels) {
       c = HWY_MIN(c, g.channels - blocks.channels);
       T* const y = plane.y + ow * y_pixel + c;
-      uint8_t* const taps = kIndices ? plane.taps + (ow * t_pixel + c) * plane.tap_bytes : nullptr;
+      uint8_t* const taps = indices ? plane.taps + (ow * t_pixel + c) * plane.tap_bytes : nullptr;
       const auto note = [&](const T* from, int64_t count, int64_t step) {
-        if (kIndices || column_steps.tile > 1) {
+        if (indices || column_steps.tile > 1) {
           nan |= AnyNan(lanes, from + first_new * pixel, count, step, noted - first_new, pixel, blocks.channels);
         }
       };
@@ -147,7 +152,7 @@ template <class L, bool kIndices, class T = typename L::Element>
           const T* from = plane.x + h.Begin(oh) * row + c;
           const int64_t count = HWY_MIN(end - oh, kRowsPerPass), step = h.stride * row;
           note(from, count, step);
-          if constexpr (kIndices) {
+          if (indices) {
             ReduceTaps<false>(
                 TapColumns<T, TI>{column_offsets, column_names, column_steps, w.kernel, blocks.columns, count,
                                   blocks.channels, from, nullptr, step, y + oh * y_row, y_row, y_pixel,
@@ -172,7 +177,7 @@ template <class L, bool kIndices, class T = typename L::Element>
           const T* from = plane.x + next * row + c;
           T* const to = rows + slot * blocks.row;
           note(from, count, row);
-          if constexpr (kIndices) {
+          if (indices) {
             ReduceTaps<false>(
                 TapColumns<T, TI>{column_offsets, column_names, column_steps, w.kernel, blocks.columns, count,
                                   blocks.channels, from, nullptr, row, to, blocks.row, blocks.channels,
@@ -188,9 +193,9 @@ template <class L, bool kIndices, class T = typename L::Element>
         }
         if (c == 0 || lines < end - begin) {
           row_steps = FillOffsets(h, oh, lines, Ring::From(blocks.ring, top), blocks.row, row_offsets);
-          if constexpr (kIndices) FillNames(h, oh, lines, w.kernel, row_names);
+          if (indices) FillNames(h, oh, lines, w.kernel, row_names);
         }
-        if constexpr (kIndices) {
+        if (indices) {
           ReduceTaps<true>(TapColumns<T, TI>{row_offsets, row_names, row_steps, height_kernel, lines, blocks.columns,
                                              blocks.channels, rows, row_taps, blocks.channels, y + oh * y_row, y_pixel,
                                              y_row, taps + oh * t_row * plane.tap_bytes, t_pixel, t_row,
@@ -232,8 +237,7 @@ template <class L>
                       (b * t.batch + od * t.axis[kDepth] - call.taps.origin) * call.taps.bytes
                 : nullptr,
         call.taps.bytes, t};
-    const auto pool = indices ? &PoolLast<L, true> : &PoolLast<L, false>;
-    if (pool(lanes, g, blocks, plane, oh, oh + lines, call.scratch)) {
+    if (PoolLast(lanes, g, blocks, plane, oh, oh + lines, call.scratch)) {
       ForwardCall redo = call;
       redo.begin = begin;
       redo.end = begin + lines;

@@ -63,7 +63,7 @@ struct Ring {
 // before.
 inline int64_t TileOf(int64_t kernel, int64_t outputs) {
   int64_t best = 1, least = 2 * kernel * outputs;
-  for (int64_t g : {4, 5, 7, 8}) {
+  for (int64_t g : {5, 7}) {
     if (g > HWY_MIN(kernel, outputs)) break;
     const int64_t cost = (outputs + g - 1) / g * (2 * kernel + 4 * g - 5);
     if (cost <= least) least = cost, best = g;
@@ -216,8 +216,8 @@ HWY_NOINLINE bool ReduceEach(const Columns<T>& c, L in, L out) {
   return SawNan<L>(d, seen0, seen1, seen2, seen3);
 }
 
-// One vector of kG neighbouring outputs, or two vectors that are `apart` in `from` and `to_apart` in `to`: they
-// share the address arithmetic.
+// One vector of kG (5 or 7) neighbouring outputs, or two vectors that are `apart` in `from` and `to_apart` in `to`:
+// they share the address arithmetic.
 template <class L, int kG, bool kTwo, class D, class T = typename L::Element>
 HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset, int64_t kernel,
                            const T* HWY_RESTRICT from, int64_t apart, T* HWY_RESTRICT to, int64_t to_apart,
@@ -227,14 +227,12 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
     a = b = in.Load(d, from + offset[i]);
     if constexpr (kTwo) b = in.Load(d, from + offset[i] + apart);
   };
-  V a, a0, a1, a2, a3, a4, a5, a6, b, b0, b1, b2, b3, b4, b5, b6;
+  V a, a0, a1, a2, a3, a4, a5, b, b0, b1, b2, b3, b4, b5;
   load(kG - 1, a, b);
-  a6 = a5 = a4 = a3 = a;
-  b6 = b5 = b4 = b3 = b;
-  if constexpr (kG > 7) load(6, a6, b6);
-  if constexpr (kG > 6) load(5, a5, b5);
-  if constexpr (kG > 5) load(4, a4, b4);
-  if constexpr (kG > 4) load(3, a3, b3);
+  a5 = a4 = a;
+  b5 = b4 = b;
+  if constexpr (kG > 5) load(5, a5, b5), load(4, a4, b4);
+  load(3, a3, b3);
   load(2, a2, b2);
   load(1, a1, b1);
   load(0, a0, b0);
@@ -242,10 +240,8 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
     x = hn::Max(x, next_x);
     if constexpr (kTwo) y = hn::Max(y, next_y);
   };
-  if constexpr (kG > 7) suffix(a5, b5, a6, b6);
-  if constexpr (kG > 6) suffix(a4, b4, a5, b5);
-  if constexpr (kG > 5) suffix(a3, b3, a4, b4);
-  if constexpr (kG > 4) suffix(a2, b2, a3, b3);
+  if constexpr (kG > 5) suffix(a4, b4, a5, b5), suffix(a3, b3, a4, b4);
+  suffix(a2, b2, a3, b3);
   suffix(a1, b1, a2, b2);
   suffix(a0, b0, a1, b1);
   const auto extend = [&](int64_t i) PEAKPOOL_INLINED {
@@ -268,10 +264,8 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
   output(1, a0, b0);
   output(2, a1, b1);
   output(3, a2, b2);
-  if constexpr (kG > 4) output(4, a3, b3);
-  if constexpr (kG > 5) output(5, a4, b4);
-  if constexpr (kG > 6) output(6, a5, b5);
-  if constexpr (kG > 7) output(7, a6, b6);
+  output(4, a3, b3);
+  if constexpr (kG > 5) output(5, a4, b4), output(6, a5, b5);
   store(a, b);
 }
 
@@ -309,10 +303,8 @@ HWY_NOINLINE void ReduceShared(const Columns<T>& c, L in, L out) {
 template <class L, class T = typename L::Element>
 HWY_NOINLINE bool Reduce(const Columns<T>& c, L in, L out) {
   switch (c.steps.tile) {
-    case 4: ReduceShared<L, 4>(c, in, out); return false;
     case 5: ReduceShared<L, 5>(c, in, out); return false;
     case 7: ReduceShared<L, 7>(c, in, out); return false;
-    case 8: ReduceShared<L, 8>(c, in, out); return false;
     default: return ReduceEach(c, in, out);
   }
 }
@@ -462,7 +454,7 @@ struct TapSource {
   }
 };
 
-// One vector of kG neighbouring outputs.
+// One vector of kG (5 or 7) neighbouring outputs.
 template <int kG, class D, class Source, class Sink>
 HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink sink) {
   using V = hn::Vec<D>;
@@ -470,17 +462,15 @@ HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink si
   V v, v0, v1, v2, v3, v4, v5, x;
   VI t, t0, t1, t2, t3, t4, t5, y;
   source.Load(d, kG - 1, v, t);
-  v5 = v4 = v3 = v;
-  t5 = t4 = t3 = t;
-  if constexpr (kG > 6) source.Load(d, 5, v5, t5);
-  if constexpr (kG > 5) source.Load(d, 4, v4, t4);
-  if constexpr (kG > 4) source.Load(d, 3, v3, t3);
+  v5 = v4 = v;
+  t5 = t4 = t;
+  if constexpr (kG > 5) source.Load(d, 5, v5, t5), source.Load(d, 4, v4, t4);
+  source.Load(d, 3, v3, t3);
   source.Load(d, 2, v2, t2);
   source.Load(d, 1, v1, t1);
   source.Load(d, 0, v0, t0);
-  if constexpr (kG > 6) FoldLater(d, v5, t5, v4, t4);
-  if constexpr (kG > 5) FoldLater(d, v4, t4, v3, t3);
-  if constexpr (kG > 4) FoldLater(d, v3, t3, v2, t2);
+  if constexpr (kG > 5) FoldLater(d, v5, t5, v4, t4), FoldLater(d, v4, t4, v3, t3);
+  FoldLater(d, v3, t3, v2, t2);
   FoldLater(d, v2, t2, v1, t1);
   FoldLater(d, v1, t1, v0, t0);
   for (int64_t i = kG; i < kernel; ++i) {
@@ -496,9 +486,8 @@ HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink si
   output(1, v0, t0);
   output(2, v1, t1);
   output(3, v2, t2);
-  if constexpr (kG > 4) output(4, v3, t3);
-  if constexpr (kG > 5) output(5, v4, t4);
-  if constexpr (kG > 6) output(6, v5, t5);
+  output(4, v3, t3);
+  if constexpr (kG > 5) output(5, v4, t4), output(6, v5, t5);
   sink.Store(d, v, t);
 }
 
