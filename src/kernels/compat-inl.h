@@ -300,6 +300,7 @@ HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
   *to = static_cast<uint8_t>(hn::GetLane(v));
 #elif HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   // One truncation, where Highway's saturating DemoteTo takes five operations.
+  static_cast<void>(di);
   using VI512 = hn::Vec<hn::ScalableTag<hn::TFromD<DI>>>;
   if constexpr (sizeof(hn::TFromD<DI>) == 1) {
     hn::StoreU(hn::BitCast(d8, v), d8, to);
