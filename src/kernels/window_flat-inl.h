@@ -44,6 +44,11 @@ struct FlatAxis {
         tap_step(static_cast<int>(taps)) {}
 };
 
+// Positions [begin, begin + size), and again every `period`, have both neighbours along an axis.
+struct FlatInner {
+  int64_t begin, size, period;
+};
+
 // Whether elements are mapped to scratch once, as five operations are too many for each of three loads.
 template <class L>
 constexpr bool kMapsOnce = std::is_same<L, HalfLanes>::value;
@@ -118,16 +123,24 @@ struct FlatWindow {
   // Winners among those and their neighbours along either axis, `count` of at least one vector: to scratch once more,
   // or to y with the tap number of the centre added.
   template <bool kTaps, bool kLast, class Taps>
-  static HWY_NOINLINE void Along(L lanes, const FlatAxis& axis, int flag_before, int flag_after, int centre_tap,
-                                 const Lane* best, const TI* taps, const uint8_t* flags, int64_t count,
+  static HWY_NOINLINE void Along(L lanes, const FlatAxis& axis, const FlatInner& inner, int flag_before, int flag_after,
+                                 int centre_tap, const Lane* best, const TI* taps, const uint8_t* flags, int64_t count,
                                  T* HWY_RESTRICT y, Taps* HWY_RESTRICT y_taps) {
     const D d;
     const DI di;
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = count - n;
     const auto has_before = SetTap(d, flag_before), has_after = SetTap(d, flag_after);
     const VI step = hn::Set(di, static_cast<TI>(axis.tap_step)), centre = hn::Set(di, static_cast<TI>(centre_tap));
     const Lane *before = best - axis.before, *after = best + axis.after;
     const TI *before_taps = taps - axis.before, *after_taps = taps + axis.after;
+    const auto store = [=](int64_t i, V v) HWY_ATTR {
+      if constexpr (kLast) {
+        lanes.Store(d, v, y + i);
+      } else {
+        hn::StoreU(v, d, y + i);
+      }
+    };
+    int64_t run = inner.begin;
     for (int64_t i = 0;;) {
       const auto has = LoadTaps(d, flags + i);
       const auto is_before = TapsHave(d, has, has_before), is_after = TapsHave(d, has, has_after);
@@ -145,15 +158,22 @@ struct FlatWindow {
       } else {
         v = Greatest(b, v, a, is_before, is_after);
       }
-      if constexpr (kLast) {
-        lanes.Store(d, v, y + i);
-      } else {
-        hn::StoreU(v, d, y + i);
-      }
+      store(i, v);
       i += n;
-      if (HWY_LIKELY(i + n <= count)) continue;
+      if constexpr (!kTaps) {
+        if (i >= run) {
+          // Without flags: 14x14 of f32 takes 0.8 times as long on AVX2. (With tap numbers 0.93, for twice the code.)
+          const int64_t end = HWY_MIN(run + inner.size, count) - n;
+          for (; i <= end; i += n) {
+            const V two = hn::Max(hn::LoadU(d, best + i), hn::LoadU(d, before + i));
+            store(i, hn::Max(two, hn::LoadU(d, after + i)));
+          }
+          run += inner.period;
+        }
+      }
+      if (HWY_LIKELY(i <= last)) continue;
       if (i >= count) break;
-      i = count - n;
+      i = last;
     }
   }
 
@@ -352,13 +372,14 @@ class FlatDriver {
     int at = 0;
     for (int64_t round = 2; round < horizontal.rounds + vertical.rounds; ++round, at ^= 1) {
       const bool is_row = round <= horizontal.rounds;
-      Window::template Along<kTaps, false>(lanes, is_row ? horizontal : vertical, is_row ? kHasLeft : kHasUpper,
-                                           is_row ? kHasRight : kHasLower, 0, best[at], taps[at], flags,
-                                           HWY_MAX(size, n), best[at ^ 1], taps[at ^ 1]);
+      Window::template Along<kTaps, false>(lanes, is_row ? horizontal : vertical,
+                                           is_row ? FlatInner{size, 0, 0} : Inner(top, bottom, planes),
+                                           is_row ? kHasLeft : kHasUpper, is_row ? kHasRight : kHasLower, 0, best[at],
+                                           taps[at], flags, HWY_MAX(size, n), best[at ^ 1], taps[at ^ 1]);
     }
     const auto finish = [&](int64_t at_least, T* to, uint8_t* taps_to) HWY_ATTR {
-      Window::template Along<kTaps, true>(lanes, vertical, kHasUpper, kHasLower, centre_tap, best[at] + first,
-                                          taps[at] + first, flags + first, at_least, to, taps_to);
+      Window::template Along<kTaps, true>(lanes, vertical, Inner(begin, end, planes), kHasUpper, kHasLower, centre_tap,
+                                          best[at] + first, taps[at] + first, flags + first, at_least, to, taps_to);
     };
     y += begin * width;
     if (kTaps) y_taps += begin * width;
@@ -372,6 +393,15 @@ class FlatDriver {
       if (kTaps) memcpy(y_taps, taps_copy, static_cast<size_t>(count));
     }
     return nan;
+  }
+
+  // Of rows [from, to) of so many planes, those between two others.
+  FlatInner Inner(int64_t from, int64_t to, int64_t planes) const {
+    const int64_t all = (to - from) * width, begin = HWY_MAX(vertical.before - from * width, 0);
+    const int64_t size = all - begin - HWY_MAX(vertical.after - (height - to) * width, 0);
+    // Few are not worth the branches.
+    if (size < 4 * n) return {planes * all + n, 0, 0};
+    return {begin, size, all};
   }
 
   // Flags of rows [top, bottom) of so many planes, unless they are there.
