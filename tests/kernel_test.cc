@@ -567,6 +567,37 @@ TEST_P(Kernel, SeparableTakesEveryWindow) {
   });
 }
 
+// With forms of their own: windows of few rows, dilated along the depth, and of whole images.
+TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
+  ForEachTarget([&](const Kernels& kernels) {
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    for (int i = 0; i < 120; ++i) {
+      const int32_t layout = draw(0, 3) == 0 ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST;
+      const bool last = layout == PEAKPOOL_CHANNELS_LAST, global = i % 5 == 0;
+      const int64_t most = 2 * static_cast<int64_t>(kernels.lanes) + 3;
+      peakpool_problem p = Problem(layout, draw(1, 2), last ? draw(1, most) : draw(1, 3), 1, 1,
+                                   draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16);
+      p.rank = 3;
+      for (int a = 0; a < 3; ++a) {
+        p.input[a] = a == 0 ? draw(1, 14) : a == 1 ? draw(1, 9) : draw(1, last || global ? 9 : most);
+        p.kernel[a] = global ? (p.input[a] = std::min<int64_t>(p.input[a], 6)) : draw(1, 3);
+        p.stride[a] = draw(1, 3);
+        p.dilation[a] = global ? 1 : draw(1, 3);
+        const int64_t reach = (p.kernel[a] - 1) * p.dilation[a];
+        p.padding[a] = {0, 0};
+        if (!global) p.padding[a] = {draw(0, reach), draw(0, reach)};
+        p.input[a] = std::max(p.input[a], reach + 1);
+      }
+      Resolve(&p);
+      if (draw(0, 3) == 0) AddGaps(&p);
+      CheckForward("separable", kernels.separable, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 // More rows, columns, taps and channels than one tile of scratch holds.
 TEST_P(Kernel, SeparableBeyondItsScratch) {
   ForEachTarget([&](const Kernels& kernels) {
