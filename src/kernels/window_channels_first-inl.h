@@ -926,7 +926,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const bool with_taps = call.taps.base != nullptr;
   const bool strided = width.output < n || (kSmall && (!square || width.output < 4 * n)) ||
                        (with_taps ? width.output < HWY_MIN(4 * n, 48) : 2 * width.output < 3 * n);
-  if (width.stride == 2 && strided && PoolStridedLines(call, lanes, separable)) return;
+  // On lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5 times).
+  const bool tiny = width.output < 6;
+  if (width.stride == 2 && strided && !tiny && PoolStridedLines(call, lanes, separable)) return;
   // Many short lines: side by side in vectors, tap numbers take a fifth to a half of the time (1-D, 2 s1, f16 and f32,
   // a vector wide).
   const bool side_by_side = call.taps.base != nullptr && !square && call.end - call.begin >= 2 * n &&
