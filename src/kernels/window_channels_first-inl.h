@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small windows channels-first, both axes fused: vertical maxima of whole rows in registers, then the horizontal step
-// by de-interleaving (stride 2) or sliding (stride 1) lanes.
+// by de-interleaving (stride 2) or sliding (stride 1) lanes. Most lines at stride 2 are strided.cc's.
 //
 // Eligible geometries: channels-first; what window_flat-inl.h takes, else dilation 1 on every axis; (kernel, stride)
 // of width one of (2,2), (3,2), (3,1), (2,1); height and depth kernels 1 to 3 with any stride; every window has at
@@ -538,13 +538,11 @@ struct Window {
           if (HWY_LIKELY(o <= last)) continue;
           if (o >= out_width) break;
           // The last vector overlaps this one.
-          if constexpr (kK == 3 && sizeof(T) >= 4) {
+          if constexpr (kK == 3) {
             const hn::RebindToSigned<D> di;
             const auto before = hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(last - 1 - (o - n)));
             odd_a = LookupLanes(d, odd_a, before);
             odd_b = LookupLanes(d, odd_b, before);
-          } else if constexpr (kK == 3) {
-            columns.Broadcast(d, 2 * last + base - 1, odd_a, odd_b, ordered);
           }
           o = last;
         }
@@ -821,7 +819,7 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
         const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
         if (kSmall && width.output > n && 2 * width.output < 3 * n) return nullptr;
         if (square) return &Window<L, D, kK, kS, true>::Values;
-        if constexpr (kFull && !kSmall) return &Window<L, D, kK, kS, false>::Values;
+        if constexpr (kFull && !kSmall && kS == 1) return &Window<L, D, kK, kS, false>::Values;
         return nullptr;
       }
     };
@@ -829,7 +827,7 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
     constexpr std::integral_constant<int, 2> k2{};
     constexpr std::integral_constant<int, 3> k3{};
     if (width.stride == 1) return width.kernel == 3 ? kernel(k3, k1) : kernel(k2, k1);
-    if constexpr (kFull) return width.kernel == 3 ? kernel(k3, k2) : kernel(k2, k2);
+    if constexpr (kFull && !kSmall) return width.kernel == 3 ? kernel(k3, k2) : kernel(k2, k2);
   }
   if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && (kSmall ? hn::MaxLanes(D()) >= 32 : kFull)) {
     return FindLineKernel<L, kTaps>(hn::Half<D>(), width, square);
@@ -920,14 +918,14 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   // 3x3 on 56x56 would take 1.7 (f32) to 7 times as long (u8).
   const bool flat = call.taps.base != nullptr || width.input < 4 * n;
   if (flat && ForwardFlat(call, lanes, separable)) return;
-  // Lines of a few vectors, where these kernels would redo too much; of small types with a depth, lines however long
-  // (four times as fast as the separable engine). In f32, 55x55 and wider is faster by pairs of lines, values only.
-  constexpr bool kSmall = sizeof(typename L::Lane) < 4;
+  // Stride 2, but for long lines of f32 and f64 of which pairs share rows (3x3 on 112x112: 1.3 against 1.8 times the
+  // speed of light; 35x35, whose ends such kernels redo: 3 against 2.6).
   const bool with_taps = call.taps.base != nullptr;
-  const bool strided = width.output < n || (kSmall && (!square || width.output < 4 * n)) ||
-                       (with_taps ? width.output < HWY_MIN(4 * n, 48) : 2 * width.output < 3 * n);
-  // On lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5 times).
-  const bool tiny = width.output < 6;
+  const bool strided = sizeof(typename L::Lane) < 4 || width.output < n ||
+                       (with_taps ? width.output < HWY_MIN(4 * n, 48) : !square || 2 * width.output < 3 * n);
+  // On a few lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5
+  // times).
+  const bool tiny = width.output < 6 && (call.end - call.begin) * width.output < 1024;
   if (width.stride == 2 && strided && !tiny && PoolStridedLines(call, lanes, separable)) return;
   // Many short lines: side by side in vectors, tap numbers take a fifth to a half of the time (1-D, 2 s1, f16 and f32,
   // a vector wide).
