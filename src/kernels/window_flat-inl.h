@@ -263,39 +263,20 @@ struct FlatWindow {
   }
 };
 
-// Pools the planes, or bands of rows of large ones, of one call.
-template <class L, bool kTaps>
-class FlatDriver {
- public:
-  using T = typename L::Element;
-  using Window = FlatWindow<L>;
-  using Lane = typename Window::Lane;
-  using TI = typename Window::TI;
-
-  FlatDriver(const ForwardCall& a_call, L a_lanes)
-      : call(a_call),
-        g(*a_call.geometry),
-        lanes(a_lanes),
-        width(g.axis[kWidth].input),
-        height(g.axis[kHeight].input),
-        n(static_cast<int64_t>(hn::Lanes(typename Window::D()))),
-        horizontal(g.axis[kWidth], 1, 1),
-        vertical(g.axis[kHeight], width, g.axis[kWidth].kernel),
-        centre_tap(static_cast<int>(g.axis[kHeight].pad_before / g.axis[kHeight].dilation * g.axis[kWidth].kernel +
-                                    g.axis[kWidth].pad_before / g.axis[kWidth].dilation)),
-        above(vertical.rounds * vertical.before / width),
-        below(vertical.rounds * vertical.after / width) {
+// A call's planes and what scratch holds, for lanes of any type.
+struct FlatPlanes {
+  FlatPlanes(const ForwardCall& call, int64_t lanes, int64_t lane_bytes) : FlatPlanes(*call.geometry, lanes) {
     // Scratch: regions for copied input and later other winners than the first, for those, for the taps of both, and
     // for flags. As many elements before and after a block may be loaded as its windows reach in one round.
     const bool once = horizontal.rounds + vertical.rounds == 2;
-    const int64_t region = once ? kScratchBytes / 4 : kScratchBytes / 5 / 256 * 256, bytes = sizeof(Lane);
+    const int64_t region = once ? kScratchBytes / 4 : kScratchBytes / 5 / 256 * 256;
     const int64_t before = HWY_MAX(horizontal.before, vertical.before);
     const int64_t slack = (HWY_MAX(before, HWY_MAX(horizontal.after, vertical.after)) + n - 1) / n * n;
-    room = region / bytes - 2 * slack - n;
+    room = region / lane_bytes - 2 * slack - n;
     uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
     for (int i = 0; i < 2; ++i) {
-      best[i] = reinterpret_cast<Lane*>(scratch + i * region) + slack;
-      taps[i] = reinterpret_cast<TI*>(scratch + (once ? 2 : 2 + i) * region) + slack;
+      best_at[i] = scratch + i * region + slack * lane_bytes;
+      taps_at[i] = scratch + (once ? 2 : 2 + i) * region + slack * lane_bytes;
     }
     flags = scratch + (once ? 3 : 4) * region;
   }
@@ -303,100 +284,8 @@ class FlatDriver {
   // Whether blocks hold a plane, or so many rows that those between two bands are few.
   bool HasRoom() const { return room >= height * width || room >= (4 * (above + below) + 1) * width; }
 
-  HWY_NOINLINE void Run(ForwardKernel separable) {
-    const int64_t plane = height * width;
-    const auto dense = [&](const Strides& s) { return s.channel == plane; };
-    for (SliceWalk walk(call, separable); walk.Next();) {
-      const bool is_run = walk.planes > 1 && dense(g.input) && dense(g.output) && (!kTaps || dense(call.taps.strides));
-      // Blocks that stay in L1 with what they read and write.
-      constexpr int64_t kBlockBytes = 4 << 10;
-      const int64_t at_a_time =
-          is_run ? HWY_MAX(HWY_MIN(kBlockBytes / static_cast<int64_t>(sizeof(T)), room) / plane, 1) : 1;
-      int64_t planes = 1;
-      for (int64_t p = 0; p < walk.planes; p += planes) {
-        planes = HWY_MIN(at_a_time, walk.planes - p);
-        const int64_t x_at = walk.x + p * g.input.channel;
-        x = static_cast<const T*>(call.x) + x_at;
-        x_size = walk.x_end - walk.x - (dense(g.input) ? p * plane : 0);
-        x_before = dense(g.input) ? p * plane : 0;
-        T* y = static_cast<T*>(call.y) + walk.y + p * g.output.channel;
-        uint8_t* y_taps =
-            kTaps ? static_cast<uint8_t*>(call.taps.base) + walk.taps + p * call.taps.strides.channel : nullptr;
-        bool nan = false;
-        if (plane <= room) {
-          nan = Block(walk.oh, walk.stop, planes, y, y_taps);
-        } else {
-          const int64_t rows = room / width - above - below;
-          for (int64_t row = walk.oh; row < walk.stop; row += rows) {
-            nan |= Block(row, HWY_MIN(row + rows, walk.stop), 1, y, y_taps);
-          }
-        }
-        if (HWY_UNLIKELY(nan)) {
-          walk.Redo(p, planes);
-          flags_planes = 0;  // they live in the call's scratch
-        }
-      }
-    }
-  }
-
- private:
-  // Rows [begin, end) of a plane, or several whole planes. True if a NaN was seen.
-  bool Block(int64_t begin, int64_t end, int64_t planes, T* y, uint8_t* y_taps) {
-    // With the rows above and below that the windows reach.
-    const int64_t top = HWY_MAX(begin - above, 0), bottom = HWY_MIN(end + below, height);
-    const int64_t rows = bottom - top, size = planes * rows * width;
-    SetFlags(top, bottom, planes);
-    const T* from = x + top * width;
-    T* const x_copy = best[1];
-    const int64_t x_begin = -HWY_MIN(x_before + top * width, horizontal.before);
-    const int64_t x_end = HWY_MIN(x_size - top * width, size + horizontal.after);
-    if (kMapsOnce<L> || x_before + top * width < HWY_MAX(horizontal.before, vertical.before) ||
-        x_size - top * width < size + n + HWY_MAX(horizontal.after, vertical.after)) {
-      Window::Copy(lanes, from + x_begin, x_end - x_begin, x_copy + x_begin);
-      if (x_end < size + n) memset(x_copy + x_end, 0, static_cast<size_t>(size + n - x_end) * sizeof(T));
-      from = x_copy;
-    }
-    const int64_t first = (begin - top) * width, count = planes == 1 ? (end - begin) * width : size;
-    if constexpr (!kTaps && kHasLookupOfTwo) {
-      if (horizontal.rounds * vertical.rounds == 1 && Window::Fuses(HWY_MAX(horizontal.before, horizontal.after))) {
-        bool nan =
-            Window::Pool(lanes, horizontal, vertical, from + first, flags + first, count, y + begin * width, best[0]);
-        if constexpr (L::kTracksNan) {
-          nan = nan || Window::HasNan(lanes, from, first) ||
-                Window::HasNan(lanes, from + first + count, size - first - count);
-        }
-        return nan;
-      }
-    }
-    const bool nan = Window::template Across<kTaps>(lanes, horizontal, from, flags, size, best[0], taps[0]);
-    int at = 0;
-    for (int64_t round = 2; round < horizontal.rounds + vertical.rounds; ++round, at ^= 1) {
-      const bool is_row = round <= horizontal.rounds;
-      Window::template Along<kTaps, false>(lanes, is_row ? horizontal : vertical,
-                                           is_row ? FlatInner{size, 0, 0} : Inner(top, bottom, planes),
-                                           is_row ? kHasLeft : kHasUpper, is_row ? kHasRight : kHasLower, 0, best[at],
-                                           taps[at], flags, HWY_MAX(size, n), best[at ^ 1], taps[at ^ 1]);
-    }
-    const auto finish = [&](int64_t at_least, T* to, uint8_t* taps_to) HWY_ATTR {
-      Window::template Along<kTaps, true>(lanes, vertical, Inner(begin, end, planes), kHasUpper, kHasLower, centre_tap,
-                                          best[at] + first, taps[at] + first, flags + first, at_least, to, taps_to);
-    };
-    y += begin * width;
-    if (kTaps) y_taps += begin * width;
-    if (HWY_LIKELY(count >= n)) {
-      finish(count, y, y_taps);
-    } else {
-      T* y_copy = best[at ^ 1];
-      uint8_t* taps_copy = reinterpret_cast<uint8_t*>(y_copy + n);
-      finish(n, y_copy, taps_copy);
-      memcpy(y, y_copy, static_cast<size_t>(count) * sizeof(T));
-      if (kTaps) memcpy(y_taps, taps_copy, static_cast<size_t>(count));
-    }
-    return nan;
-  }
-
   // Of rows [from, to) of so many planes, those between two others.
-  FlatInner Inner(int64_t from, int64_t to, int64_t planes) const {
+  HWY_NOINLINE FlatInner Inner(int64_t from, int64_t to, int64_t planes) const {
     const int64_t all = (to - from) * width, begin = HWY_MAX(vertical.before - from * width, 0);
     const int64_t size = all - begin - HWY_MAX(vertical.after - (height - to) * width, 0);
     // Few are not worth the branches.
@@ -405,7 +294,7 @@ class FlatDriver {
   }
 
   // Flags of rows [top, bottom) of so many planes, unless they are there.
-  void SetFlags(int64_t top, int64_t bottom, int64_t planes) {
+  HWY_NOINLINE void SetFlags(int64_t top, int64_t bottom, int64_t planes) {
     if (top == flags_top && bottom == flags_bottom && planes <= flags_planes) return;
     flags_top = top, flags_bottom = bottom, flags_planes = planes;
     const int64_t rows = bottom - top, left = HWY_MIN(horizontal.before, width),
@@ -427,24 +316,151 @@ class FlatDriver {
     for (int64_t i = 0; i < lower * width; ++i) flags[rows * width - 1 - i] &= ~kHasLower;
     Repeat(rows * width, planes);
   }
-  void Repeat(int64_t size, int64_t times) {
+  HWY_NOINLINE void Repeat(int64_t size, int64_t times) {
     for (int64_t done = 1; done < times; done *= 2) {
       memcpy(flags + done * size, flags, static_cast<size_t>(HWY_MIN(done, times - done) * size));
     }
   }
 
-  const ForwardCall& call;
-  const Geometry& g;
-  const L lanes;
   const int64_t width, height, n;
   const FlatAxis horizontal, vertical;
   const int centre_tap;
   const int64_t above, below;  // rows that windows reach
   int64_t room;                // positions of a block
-  Lane* best[2];
-  TI* taps[2];
-  uint8_t* flags;
+  uint8_t *best_at[2], *taps_at[2], *flags;
   int64_t flags_top = 0, flags_bottom = 0, flags_planes = 0;
+
+ private:
+  HWY_NOINLINE FlatPlanes(const Geometry& g, int64_t lanes)
+      : width(g.axis[kWidth].input),
+        height(g.axis[kHeight].input),
+        n(lanes),
+        horizontal(g.axis[kWidth], 1, 1),
+        vertical(g.axis[kHeight], width, g.axis[kWidth].kernel),
+        centre_tap(static_cast<int>(g.axis[kHeight].pad_before / g.axis[kHeight].dilation * g.axis[kWidth].kernel +
+                                    g.axis[kWidth].pad_before / g.axis[kWidth].dilation)),
+        above(vertical.rounds * vertical.before / width),
+        below(vertical.rounds * vertical.after / width) {}
+};
+
+// Pools the planes, or bands of rows of large ones, of one call.
+template <class L>
+class FlatDriver : public FlatPlanes {
+ public:
+  using T = typename L::Element;
+  using Window = FlatWindow<L>;
+  using Lane = typename Window::Lane;
+  using TI = typename Window::TI;
+
+  FlatDriver(const ForwardCall& a_call, L a_lanes)
+      : FlatPlanes(a_call, static_cast<int64_t>(hn::Lanes(typename Window::D())), sizeof(Lane)),
+        call(a_call),
+        g(*a_call.geometry),
+        lanes(a_lanes),
+        with_taps(a_call.taps.base != nullptr) {}
+
+  HWY_NOINLINE void Run(ForwardKernel separable) {
+    const int64_t plane = height * width;
+    const auto dense = [&](const Strides& s) { return s.channel == plane; };
+    for (SliceWalk walk(call, separable); walk.Next();) {
+      const bool is_run =
+          walk.planes > 1 && dense(g.input) && dense(g.output) && (!with_taps || dense(call.taps.strides));
+      // Blocks that stay in L1 with what they read and write.
+      constexpr int64_t kBlockBytes = 4 << 10;
+      const int64_t at_a_time =
+          is_run ? HWY_MAX(HWY_MIN(kBlockBytes / static_cast<int64_t>(sizeof(T)), room) / plane, 1) : 1;
+      int64_t planes = 1;
+      for (int64_t p = 0; p < walk.planes; p += planes) {
+        planes = HWY_MIN(at_a_time, walk.planes - p);
+        const int64_t x_at = walk.x + p * g.input.channel;
+        x = static_cast<const T*>(call.x) + x_at;
+        x_size = walk.x_end - walk.x - (dense(g.input) ? p * plane : 0);
+        x_before = dense(g.input) ? p * plane : 0;
+        T* y = static_cast<T*>(call.y) + walk.y + p * g.output.channel;
+        uint8_t* y_taps =
+            with_taps ? static_cast<uint8_t*>(call.taps.base) + walk.taps + p * call.taps.strides.channel : nullptr;
+        bool nan = false;
+        const int64_t rows = plane <= room ? walk.stop - walk.oh : room / width - above - below;
+        for (int64_t row = walk.oh; row < walk.stop; row += rows) {
+          nan |= Block(row, HWY_MIN(row + rows, walk.stop), planes, y, y_taps);
+        }
+        if (HWY_UNLIKELY(nan)) {
+          walk.Redo(p, planes);
+          flags_planes = 0;  // they live in the call's scratch
+        }
+      }
+    }
+  }
+
+ private:
+  // Rows [begin, end) of a plane, or several whole planes. True if a NaN was seen.
+  HWY_NOINLINE bool Block(int64_t begin, int64_t end, int64_t planes, T* y, uint8_t* y_taps) {
+    // With the rows above and below that the windows reach.
+    const int64_t top = HWY_MAX(begin - above, 0), bottom = HWY_MIN(end + below, height);
+    const int64_t rows = bottom - top, size = planes * rows * width;
+    SetFlags(top, bottom, planes);
+    const T* from = x + top * width;
+    T* const x_copy = reinterpret_cast<T*>(best_at[1]);
+    const int64_t x_begin = -HWY_MIN(x_before + top * width, horizontal.before);
+    const int64_t x_end = HWY_MIN(x_size - top * width, size + horizontal.after);
+    if (kMapsOnce<L> || x_before + top * width < HWY_MAX(horizontal.before, vertical.before) ||
+        x_size - top * width < size + n + HWY_MAX(horizontal.after, vertical.after)) {
+      Window::Copy(lanes, from + x_begin, x_end - x_begin, x_copy + x_begin);
+      if (x_end < size + n) memset(x_copy + x_end, 0, static_cast<size_t>(size + n - x_end) * sizeof(T));
+      from = x_copy;
+    }
+    const int64_t first = (begin - top) * width, count = planes == 1 ? (end - begin) * width : size;
+    if constexpr (kHasLookupOfTwo) {
+      if (!with_taps && horizontal.rounds * vertical.rounds == 1 &&
+          Window::Fuses(HWY_MAX(horizontal.before, horizontal.after))) {
+        bool nan = Window::Pool(lanes, horizontal, vertical, from + first, flags + first, count, y + begin * width,
+                                reinterpret_cast<T*>(best_at[0]));
+        if constexpr (L::kTracksNan) {
+          nan = nan || Window::HasNan(lanes, from, first) ||
+                Window::HasNan(lanes, from + first + count, size - first - count);
+        }
+        return nan;
+      }
+    }
+    y += begin * width;
+    if (with_taps) return Pass<true>(begin, end, top, bottom, planes, from, y, y_taps + begin * width);
+    return Pass<false>(begin, end, top, bottom, planes, from, y, nullptr);
+  }
+
+  // Folds neighbours in, one round after the other.
+  template <bool kTaps>
+  HWY_INLINE bool Pass(int64_t begin, int64_t end, int64_t top, int64_t bottom, int64_t planes, const T* from, T* y,
+                       uint8_t* y_taps) {
+    Lane* const best[2] = {reinterpret_cast<Lane*>(best_at[0]), reinterpret_cast<Lane*>(best_at[1])};
+    TI* const taps[2] = {reinterpret_cast<TI*>(taps_at[0]), reinterpret_cast<TI*>(taps_at[1])};
+    const int64_t size = planes * (bottom - top) * width, first = (begin - top) * width;
+    const int64_t count = planes == 1 ? (end - begin) * width : size;
+    const bool nan = Window::template Across<kTaps>(lanes, horizontal, from, flags, size, best[0], taps[0]);
+    int at = 0;
+    for (int64_t round = 2; round < horizontal.rounds + vertical.rounds; ++round, at ^= 1) {
+      const bool is_row = round <= horizontal.rounds;
+      Window::template Along<kTaps, false>(lanes, is_row ? horizontal : vertical,
+                                           is_row ? FlatInner{size, 0, 0} : Inner(top, bottom, planes),
+                                           is_row ? kHasLeft : kHasUpper, is_row ? kHasRight : kHasLower, 0, best[at],
+                                           taps[at], flags, HWY_MAX(size, n), best[at ^ 1], taps[at ^ 1]);
+    }
+    const bool is_short = count < n;
+    T* const to = is_short ? reinterpret_cast<T*>(best[at ^ 1]) : y;
+    uint8_t* const taps_to = is_short ? reinterpret_cast<uint8_t*>(best[at ^ 1] + n) : y_taps;
+    Window::template Along<kTaps, true>(lanes, vertical, Inner(begin, end, planes), kHasUpper, kHasLower, centre_tap,
+                                        best[at] + first, taps[at] + first, flags + first, HWY_MAX(count, n), to,
+                                        taps_to);
+    if (HWY_UNLIKELY(is_short)) {
+      memcpy(y, to, static_cast<size_t>(count) * sizeof(T));
+      if (kTaps) memcpy(y_taps, taps_to, static_cast<size_t>(count));
+    }
+    return nan;
+  }
+
+  const ForwardCall& call;
+  const Geometry& g;
+  const L lanes;
+  const bool with_taps;
   // The plane, or the first of several: elements that may be read from there on, and before it.
   const T* x;
   int64_t x_size, x_before;
@@ -457,18 +473,12 @@ HWY_NOINLINE bool ForwardFlat(const ForwardCall& call, L lanes, ForwardKernel se
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   if (g.axis[kDepth].kernel != 1 || h.TapsBesideCentre() < 0 || w.TapsBesideCentre() < 0) return false;
   if (HWY_MAX(h.TapsBesideCentre(), w.TapsBesideCentre()) > 2) return false;
-  const bool with_taps = call.taps.base != nullptr;
   if (g.input.axis[kHeight] != w.input || g.output.axis[kHeight] != w.input ||
-      (with_taps && call.taps.strides.axis[kHeight] != w.input)) {
+      (call.taps.base != nullptr && call.taps.strides.axis[kHeight] != w.input)) {
     return false;
   }
-  if (with_taps) {
-    FlatDriver<L, true> driver(call, lanes);
-    if (driver.HasRoom()) return driver.Run(separable), true;
-  } else {
-    FlatDriver<L, false> driver(call, lanes);
-    if (driver.HasRoom()) return driver.Run(separable), true;
-  }
+  FlatDriver<L> driver(call, lanes);
+  if (driver.HasRoom()) return driver.Run(separable), true;
   return false;
 }
 
