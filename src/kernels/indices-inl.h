@@ -102,14 +102,30 @@ HWY_INLINE int PlainDigits(const TranslateCall& call) {
   return plain ? call.digits : 0;
 }
 
-// One vector of outputs from `at` on; returns the lanes of invalid indices.
+template <class M = hn::Mask<DI32>>
+HWY_INLINE V32 LoadAnyIndices(int bytes, const uint8_t* HWY_RESTRICT from, uint32_t high, M& foreign, M& ones) {
+  switch (bytes) {
+    case 1: return LoadIndices<1>(from, high, foreign, ones);
+    case 2: return LoadIndices<2>(from, high, foreign, ones);
+    case 4: return LoadIndices<4>(from, high, foreign, ones);
+    default: return LoadIndices<8>(from, high, foreign, ones);
+  }
+}
+
+// One vector of outputs from `at` on; returns the lanes of invalid indices. All windows that are not plain share one
+// form, whatever the format (kBytes 0).
 template <size_t kBytes, int kPlain>
 HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8_t* HWY_RESTRICT from, int64_t at,
                                           uint32_t* HWY_RESTRICT to) {
   const D32 d;
   const DI32 di;
   hn::Mask<DI32> invalid, ones;
-  const V32 index = LoadIndices<kBytes>(from, call.from_high, invalid, ones);
+  V32 index;
+  if constexpr (kBytes == 0) {
+    index = LoadAnyIndices(call.from_bytes, from, call.from_high, invalid, ones);
+  } else {
+    index = LoadIndices<kBytes>(from, call.from_high, invalid, ones);
+  }
   const V32 base = hn::Add(hn::LoadU(d, call.from_base + at), hn::Set(d, call.from_add));
   V32 value = hn::Add(hn::LoadU(d, call.to_base + at), hn::Set(d, call.to_add));
   // Whatever is too great becomes the limit, which is no tap: its first digit is too great.
@@ -156,46 +172,46 @@ bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count
   const TranslateCall call = caller;  // which stores to `to` cannot change
   const D32 d;
   const DI32 di;
-  constexpr int64_t kStep = kBytes;
+  const int64_t step = kBytes == 0 ? call.from_bytes : kBytes;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const uint8_t* in = static_cast<const uint8_t*>(from);
   uint32_t* out = to;
-  HWY_ALIGN uint8_t few[kBytes * hn::MaxLanes(D32())];
+  HWY_ALIGN uint8_t few[8 * hn::MaxLanes(D32())];
   HWY_ALIGN uint32_t translated[hn::MaxLanes(D32())];
   if (count < lanes) {
     std::memset(few, 0, sizeof(few));
-    std::memcpy(few, in, static_cast<size_t>(count * kStep));
+    std::memcpy(few, in, static_cast<size_t>(count * step));
     in = few;
     out = translated;
   }
   auto invalid = hn::MaskFromVec(hn::Zero(di));
   for (int64_t i = 0; i < count; i += lanes) {
     const int64_t at = HWY_MAX(HWY_MIN(i, count - lanes), int64_t{0});
-    invalid = hn::Or(invalid, TranslateVector<kBytes, kPlain>(call, in + at * kStep, at, out + at));
+    invalid = hn::Or(invalid, TranslateVector<kBytes, kPlain>(call, in + at * step, at, out + at));
   }
   if (count >= lanes) return hn::AllFalse(di, invalid);
   std::memcpy(to, translated, static_cast<size_t>(count) * sizeof(*to));
   return hn::AllFalse(di, hn::And(invalid, hn::FirstN(di, static_cast<size_t>(count))));
 }
 
-// Formats of two bytes, and targets without window kernels, have one form for all windows.
 template <size_t kBytes>
-bool TranslateFrom(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
-  if constexpr (kBytes != 2 && kHasWindowKernels) {
-    const int plain = PlainDigits(call);
-    if (plain == 2) return TranslateBytes<kBytes, 2>(call, from, count, to);
-    if (plain == 3) return TranslateBytes<kBytes, 3>(call, from, count, to);
-  }
-  return TranslateBytes<kBytes, 0>(call, from, count, to);
+bool TranslatePlain(int digits, const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
+  return digits == 2 ? TranslateBytes<kBytes, 2>(call, from, count, to)
+                     : TranslateBytes<kBytes, 3>(call, from, count, to);
 }
 
 inline bool Translate(const TranslateCall& call, const void* from, int64_t count, uint32_t* to) {
-  switch (call.from_bytes) {
-    case 1: return TranslateFrom<1>(call, from, count, to);
-    case 2: return TranslateFrom<2>(call, from, count, to);
-    case 4: return TranslateFrom<4>(call, from, count, to);
-    default: return TranslateFrom<8>(call, from, count, to);
+  if constexpr (kHasWindowKernels) {
+    if (const int digits = PlainDigits(call)) {
+      switch (call.from_bytes) {
+        case 1: return TranslatePlain<1>(digits, call, from, count, to);
+        case 4: return TranslatePlain<4>(digits, call, from, count, to);
+        case 8: return TranslatePlain<8>(digits, call, from, count, to);
+        default: break;
+      }
+    }
   }
+  return TranslateBytes<0, 0>(call, from, count, to);
 }
 
 // Calls store(at) for each vector of `count` elements; what a vector does not fill is left to `rest(at)`, one by one.
