@@ -7,7 +7,7 @@
 // window are reduced many at a time and transposed.
 //
 // Accepts every channels-first geometry without empty windows and dilation whose depth kernel is 1. Separable takes
-// short rows with gaps between them or strides, and larger planes with indices.
+// short rows with gaps between them or strides, and longer ones with strides and indices.
 #if defined(PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WIDE_CHANNELS_FIRST_INL_H_
@@ -115,9 +115,10 @@ template <class L, class T = typename L::Element, class TI>
   return SawNan<L>(d, seen0, seen1, seen2, seen3);
 }
 
-// Dense planes of rows that are `width` long to rows with padding between them. True if a NaN was seen.
+// Rows that are `width` long and x_row apart to rows with padding between them. True if a NaN was seen.
 template <class L, class T = typename L::Element>
-[[gnu::hot]] HWY_NOINLINE bool SpreadRows(L lanes, const T* HWY_RESTRICT x, int64_t width, const Padded<T>& to) {
+[[gnu::hot]] HWY_NOINLINE bool SpreadRows(L lanes, const T* HWY_RESTRICT x, int64_t x_row, int64_t width,
+                                          const Padded<T>& to) {
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = HWY_MAX(width - n, 0);
   const auto inside = hn::FirstN(d, static_cast<size_t>(HWY_MIN(width, n)));
@@ -125,11 +126,11 @@ template <class L, class T = typename L::Element>
   const int64_t planes = to.planes, plane = to.plane, height = to.height, pitch = to.pitch;
   T* HWY_RESTRICT rows = to.rows;
   auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
-  for (int64_t p = 0; p < planes; ++p, rows += plane, x += height * width) {
+  for (int64_t p = 0; p < planes; ++p, rows += plane, x += height * x_row) {
     for (int64_t r = 0; r < height; r += 2) {
       const int64_t other = HWY_MIN(r + 1, height - 1);
-      const T* HWY_RESTRICT x0 = x + r * width;
-      const T* HWY_RESTRICT x1 = x + other * width;
+      const T* HWY_RESTRICT x0 = x + r * x_row;
+      const T* HWY_RESTRICT x1 = x + other * x_row;
       T* HWY_RESTRICT to0 = rows + r * pitch;
       T* HWY_RESTRICT to1 = rows + other * pitch;
       for (int64_t j = 0; j < last; j += n) {
@@ -277,17 +278,15 @@ template <class L, int kG, class T = typename L::Element, class TI>
           shift = hn::Add(shift, row_step);
           to += to_row, to_taps += to_taps_row;
         };
-        V a, a0, a1, a2, a3, a4, a5, x;
-        VI t, t0, t1, t2, t3, t4, t5, y;
+        V a, a0, a1, a2, a3, x;
+        VI t, t0, t1, t2, t3, y;
         const auto extend = [&]() PEAKPOOL_INLINED {
           next(x, y);
           FoldLater(d, x, y, a, t);
         };
         if constexpr (kG > 1) {
           next(a0, t0), next(a1, t1), next(a2, t2), next(a3, t3);
-          if constexpr (kG > 5) next(a4, t4), next(a5, t5);
           next(a, t);
-          if constexpr (kG > 5) FoldLater(d, a5, t5, a4, t4), FoldLater(d, a4, t4, a3, t3);
           FoldLater(d, a3, t3, a2, t2), FoldLater(d, a2, t2, a1, t1), FoldLater(d, a1, t1, a0, t0);
         } else {
           next(a, t);
@@ -299,7 +298,6 @@ template <class L, int kG, class T = typename L::Element, class TI>
           extend();
         };
         if constexpr (kG > 1) output(a0, t0), output(a1, t1), output(a2, t2), output(a3, t3);
-        if constexpr (kG > 5) output(a4, t4), output(a5, t5);
         store(a, t);
       }
       if (j == last) break;
@@ -309,6 +307,7 @@ template <class L, int kG, class T = typename L::Element, class TI>
 template <class L, class T, class TI>
 void PoolTapRowsOf(L out, const TapRowWindows<T, TI>& w) {
   const int64_t most = w.values.stride == 1 ? HWY_MIN(w.values.kernel, w.values.outputs) : 1;
+  // Tiles of 7: 0 to 6 % faster at 13 taps and more.
   most >= 5 ? PoolTapRows<L, 5>(out, w) : PoolTapRows<L, 1>(out, w);
 }
 
@@ -797,6 +796,107 @@ struct LongRows {
   }
 };
 
+// Rows of more than a vector with taps, at stride 1: blocks of columns, whose windows along the width stay in scratch
+// while windows along the height still need them.
+template <class L, class T = typename L::Element>
+struct LongTapRows {
+  using TI = hwy::MakeSigned<typename L::Lane>;
+  static constexpr int64_t kRoom = 40 * 1024 / (2 * sizeof(T));  // for windows and their taps
+  static constexpr int64_t kChunk = 4;                           // input rows at a time
+
+  const Geometry& g;
+  const int64_t n;
+  int64_t columns, pitch, lines;  // output columns and lines of a block; from row to row of windows
+  int64_t wide;                   // from row to row before they are windows
+
+  [[gnu::cold]] HWY_NOINLINE LongTapRows(const Geometry& geometry, int64_t lanes) : g(geometry), n(lanes) {
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    const auto whole = [&](int64_t count) { return (count + n - 1) / n * n; };
+    columns = w.output;
+    pitch = whole(columns);
+    // Narrow blocks repeat more of the width's work, short ones move more rows.
+    while (pitch > n && (kRoom / pitch < 2 * h.kernel + 8 || Elements() > Most())) {
+      pitch = whole(pitch / 2);
+      columns = HWY_MIN(columns, pitch);
+    }
+    lines = kRoom / pitch - h.kernel + 1;
+  }
+  int64_t Elements() {
+    const Axis& w = g.axis[kWidth];
+    wide = pitch + (w.kernel + n - 2) / n * n;
+    return kRoom * 2 + 3 * kChunk * wide + pitch + n;
+  }
+  static int64_t Most() { return static_cast<int64_t>(kScratchBytes / sizeof(T)); }
+
+  bool Fits(const ForwardCall& call) {
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    if (sizeof(T) == 2 && !kHasLookupOfTwo && w.kernel > 8) return false;  // AVX2: 13 s1 takes 1.2 times as long
+    return CanNumber<TI>(call) && h.stride == 1 && w.stride == 1 && w.kernel > 1 && w.input >= n && w.output >= n &&
+           lines > 0 && Elements() <= Most();
+  }
+
+  // Output lines [begin, end) of a plane. True if a NaN was seen.
+  [[gnu::cold]] HWY_NOINLINE bool Pool(L lanes, const T* x, T* y, uint8_t* taps, const TapView& view, int64_t begin,
+                                       int64_t end, void* scratch) const {
+    const hn::ScalableTag<typename L::Lane> d;
+    const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
+    T* const rows = static_cast<T*>(scratch);
+    T* const spare = rows + kChunk * wide;
+    TI* const spare_taps = reinterpret_cast<TI*>(spare + kChunk * wide);
+    TI* const first_columns = spare_taps + kChunk * wide;
+    T* const windows = reinterpret_cast<T*>(first_columns + pitch + n);
+    TI* const window_taps = reinterpret_cast<TI*>(windows + kRoom);
+    const auto lowest = hn::Set(d, LowestOf(lanes));
+    const int64_t row = g.input.axis[kHeight], y_row = g.output.axis[kHeight], t_row = view.strides.axis[kHeight];
+    bool nan = false;
+    for (int64_t ow = 0; ow < w.output; ow += columns) {
+      ow = HWY_MIN(ow, w.output - columns);
+      const int64_t left = w.Begin(ow), first = HWY_MAX(left, 0);
+      const int64_t width = HWY_MIN(left + columns + w.kernel - 1, w.input) - first;
+      for (int64_t j = 0; j < kChunk * wide; j += n) hn::StoreU(lowest, d, rows + j);
+      FillFirstColumns(w, ow, columns + n, first_columns);
+      int64_t base = 0, count = 0;  // the input rows whose windows are there
+      for (int64_t oh = begin; oh < end; oh += lines) {
+        const int64_t outputs = HWY_MIN(lines, end - oh), top = h.Begin(oh), stop = top + outputs - 1 + h.kernel;
+        const int64_t done = HWY_MIN(top - base, count);
+        if (count > 0) {
+          count -= done;
+          std::memmove(windows, windows + done * pitch, static_cast<size_t>(count * pitch) * sizeof(T));
+          std::memmove(window_taps, window_taps + done * pitch, static_cast<size_t>(count * pitch) * sizeof(T));
+        }
+        base = top;
+        while (base + count < stop) {
+          const int64_t r = base + count;
+          T* const to = windows + count * pitch;
+          TI* const to_taps = window_taps + count * pitch;
+          if (r < 0 || r >= h.input) {
+            for (int64_t j = 0; j < pitch; j += n) hn::StoreU(lowest, d, to + j);
+            std::memset(to_taps, 0, static_cast<size_t>(pitch) * sizeof(T));
+            ++count;
+            continue;
+          }
+          const int64_t some = HWY_MIN(kChunk, HWY_MIN(stop, h.input) - r);
+          nan |= SpreadRows(lanes, x + r * row + first, row, width, Padded<T>{rows + first - left, wide, 0, 1, some});
+          SlideTapRows(RawLanes(lanes), TapRowPairs<T, TI>{{rows, wide, to, pitch, some}, to_taps, spare, spare_taps},
+                       w.kernel, pitch / n, n);
+          count += some;
+        }
+        PoolTapRowsOf(lanes, TapRowWindows<T, TI>{
+                                 {windows, pitch, 0, 1, h.kernel, 1, outputs, columns, y + oh * y_row + ow, y_row, 0},
+                                 window_taps,
+                                 first_columns,
+                                 w.kernel,
+                                 -top,
+                                 taps + (oh * t_row + ow) * view.bytes,
+                                 t_row,
+                                 0,
+                                 view.bytes});
+      }
+    }
+    return nan;
+  }
+};
+
 // Dense planes that fit into scratch.
 template <class L, class T = typename L::Element>
 struct ShortRows {
@@ -895,7 +995,7 @@ struct ShortRows {
       nan = indices ? GrowTaps(lanes, steps, w, part.x, planes, taps + h.pad_before * pitch)
                     : GrowLanes(lanes, steps, part.x, w.input, w.stride != 1, planes);
     } else {
-      nan = SpreadRows(lanes, part.x, w.input, planes);
+      nan = SpreadRows(lanes, part.x, w.input, w.input, planes);
       // All rows in one, with the padding between them.
       windows += Room();
       const RowPairs<T> pairs = {Rows(), Room(), windows, Room(), 1};
@@ -1014,8 +1114,11 @@ template <class L>
       return;
     }
   }
+  const bool indices = call.taps.base != nullptr;
   LongRows<L> rows(g, n);
-  if (call.taps.base == nullptr && rows.Fits(n)) {
+  LongTapRows<L> tap_rows(g, n);
+  // Many rows with taps are faster side by side, too: 1-D, 9 s1, 200 wide, f32, twice.
+  if (indices ? tap_rows.Fits(call) && (h.input > 1 || planes < n) : rows.Fits(n)) {
     // 1-D, 5 s1, f32: 2 to 10 times up to 64 wide, alike at 180; 9 x 16: 2.4 times.
     if (h.input * w.input <= 12 * n && planes >= n) {
       separable(call);
@@ -1031,7 +1134,17 @@ template <class L>
       // Where rows are dense, stores may spill into the next one.
       const bool dense = g.output.axis[kHeight] == w.output && rows.columns == w.output;
       const T* y_end = dense ? y + (oh + lines) * w.output : nullptr;
-      if (rows.Pool(lanes, x, y, y_end, oh, oh + lines, call.scratch)) {
+      bool nan;
+      if (indices) {
+        const Strides& t = call.taps.strides;
+        uint8_t* const taps =
+            static_cast<uint8_t*>(call.taps.base) +
+            (image * t.batch + c * t.channel + od * t.axis[kDepth] - call.taps.origin) * call.taps.bytes;
+        nan = tap_rows.Pool(lanes, x, y, taps, call.taps, oh, oh + lines, call.scratch);
+      } else {
+        nan = rows.Pool(lanes, x, y, y_end, oh, oh + lines, call.scratch);
+      }
+      if (nan) {
         ForwardCall redo = call;
         redo.begin = begin;
         redo.end = begin + lines;

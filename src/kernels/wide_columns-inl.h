@@ -361,7 +361,7 @@ HWY_INLINE void FoldLater(D /*d*/, V later, VI later_tap, V& v, VI& tap) {
   tap = hn::IfThenElse(hn::RebindMask(hn::RebindToSigned<D>(), greater), later_tap, tap);
 }
 
-// Tap numbers of 2 or 4 bytes: out of line, few ask for them.
+// Tap numbers of more bytes than lanes have: out of line, few ask for them.
 template <class DI>
 [[gnu::cold]] HWY_NOINLINE void StoreWideTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* to) {
   using TU = hwy::MakeUnsigned<hn::TFromD<DI>>;
@@ -380,12 +380,18 @@ template <class DI>
 // Stores tap numbers as lanes (bytes 0) or as unsigned integers of 1, 2 or 4 bytes.
 template <class DI>
 HWY_INLINE void StoreTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* HWY_RESTRICT to) {
-  if (bytes == 0) {
+  constexpr int kLaneBytes = sizeof(hn::TFromD<DI>);
+  if (bytes == 0 || bytes == kLaneBytes) {
     hn::StoreU(taps, di, reinterpret_cast<hn::TFromD<DI>*>(to));
   } else if (HWY_LIKELY(bytes == 1)) {
     StoreBytes(di, taps, to);
   } else {
-    StoreWideTapLanes(di, taps, bytes, to);
+    if constexpr (kLaneBytes == 4) {
+      const hn::Rebind<uint16_t, DI> d16;
+      hn::StoreU(hn::DemoteTo(d16, taps), d16, reinterpret_cast<uint16_t*>(to));
+    } else {
+      StoreWideTapLanes(di, taps, bytes, to);
+    }
   }
 }
 
