@@ -78,6 +78,9 @@ const char* WideRefusal(const Shape& shape) {
 // Vectors of channels move gradients from this many bytes on.
 constexpr int64_t kLeastApartBytes = 64;
 
+// Dilated windows leave as many gaps at most.
+constexpr int64_t kMostDilation = 8;
+
 // The same for gradients.
 const char* GatherRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
@@ -101,7 +104,12 @@ const char* GatherRefusal(const Shape& shape) {
       return "16-bit sums would be rounded between slices of the depth";
     }
   }
-  if (w.dilation != 1 || h.dilation != 1) return "dilation is not 1";
+  const bool dilated = w.dilation != 1 || h.dilation != 1;
+  if (dilated && (w.stride != 1 || h.stride != 1)) return "dilation and a stride";
+  if (dilated && HasDepth(g)) return "dilation and a depth";
+  if (w.dilation > kMostDilation || h.dilation > kMostDilation) return "dilation is larger than 8";
+  // So that the decoded taps of all rows that a row of dx needs are there.
+  if (dilated && !bytes && w.output > kLongestDecodedLine / kMostDilation) return "dilated lines are long";
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
   if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
   if (!decodes) return "lines are too long for their indices to be decoded";

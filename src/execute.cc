@@ -191,7 +191,7 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
 }
 
 // Output lines that one line of dx may have windows from.
-int64_t LinesOfWindows(const Axis& height) { return (height.kernel - 1) / height.stride + 1; }
+int64_t LinesOfWindows(const Axis& height) { return (height.kernel - 1) * height.dilation / height.stride + 1; }
 
 // The same for other index formats, which become bytes a few lines at a time. False if an index is invalid.
 bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, const void* dy, const void* index,

@@ -437,12 +437,43 @@ TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
       }
       const bool dilated = p.dilation[0] != 1 || p.dilation[1] != 1 || p.dilation[2] != 1;
       const bool rounds_twice = ElementBytes(p.type) == 2 && p.kernel[0] > p.stride[0];
-      if (last && kernels.gather_channels_last != nullptr && !dilated && !rounds_twice) {
+      const bool strided = p.stride[1] != 1 || p.stride[2] != 1 || p.kernel[0] != 1 || p.stride[0] != 1;
+      if (last && kernels.gather_channels_last != nullptr && !(dilated && strided) && !rounds_twice) {
         CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
       }
       if (!last && kernels.window_channels_first != nullptr) {
         CheckForward("window_channels_first", kernels.window_channels_first, p);
       }
+    }
+  });
+}
+
+TEST_P(WindowKernel, GradientsOfDilatedWindows) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.gather_channels_first == nullptr) return;
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 150 && !HasFailure(); ++i) {
+      const bool last = i % 2 == 0;
+      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, draw(1, 2),
+                                   last ? draw(1, 3 * lanes) : draw(1, 9), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      p.kernel[0] = p.kernel[1] = draw(2, 3);
+      bool legal = true;
+      for (int a = 0; a < 2; ++a) {
+        p.dilation[a] = draw(1, 8);
+        const int64_t reach = (p.kernel[a] - 1) * p.dilation[a];
+        p.padding[a] = {draw(0, reach), draw(0, reach)};
+        p.input[a] = draw(1, a == 1 && !last ? 5 * lanes : 20);
+        legal &= p.padding[a].before + p.input[a] + p.padding[a].after > reach;
+      }
+      if (!legal) continue;
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (draw(0, 2) == 0) AddGaps(&p);
+      CheckBackward(last ? "gather_channels_last" : "gather_channels_first",
+                    last ? kernels.gather_channels_last : kernels.gather_channels_first, p);
     }
   });
 }

@@ -2,8 +2,9 @@
 // Backward of small windows over channels-first tensors as a gather: each pixel of dx sums the dy of the windows that
 // name it. No zeroing pass and no scatter, and the order of summation is the serial one: ascending output position.
 //
-// Accepts channels-first geometries with u8 taps, depth kernel 1, dilation 1, no empty window, and (kernel, stride)
-// equal on height and width out of (3,2), (3,1), (2,1); padding is free. Windows apart are gather_apart-inl.h's.
+// Accepts channels-first geometries with u8 taps, depth kernel 1, no empty window, and (kernel, stride) equal on height
+// and width out of (3,2), (3,1), (2,1); padding is free, and so is dilation up to 8 with stride 1. Windows apart are
+// gather_apart-inl.h's.
 //
 // A strip of one vector of columns walks down the rows of dy. Each row of dy and of widened taps is loaded once per
 // column of the window and meets the `kernel` rows of dx that it covers: `stride` of them are then complete, the others
@@ -140,7 +141,7 @@ HWY_INLINE auto Outside(D d, int64_t before, int64_t end) {
 constexpr int64_t SourceCount(int kernel, int stride) { return stride == 1 ? kernel : 2; }
 inline int64_t FirstSource(const Axis& width, int64_t column) {
   const int64_t at = column + width.pad_before;
-  return width.stride == 1 ? at - (width.kernel - 1) : at / 2 - ((at & 1) == 0 ? 1 : 0);
+  return width.stride == 1 ? at - (width.kernel - 1) * width.dilation : at / 2 - ((at & 1) == 0 ? 1 : 0);
 }
 
 // The sums of one row of dx before any dy: what is there.
@@ -177,6 +178,7 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   constexpr int64_t kSources = SourceCount(kKernel, kStride);
   const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
   const int64_t first = FirstSource(width, block.column);
+  const int64_t distance = kStride == 1 ? width.dilation : 1;  // between sources
   const bool accumulate = kMayAccumulate && task.accumulate;
   // Accumulation keeps what lies beyond the row of dx as it is; otherwise that is overwritten later, whatever it is. So
   // only then even and odd columns end apart, and `outside` counts for the even ones.
@@ -184,7 +186,8 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   const int64_t even_end = (left - kOddPad + kStride - 1) / kStride,
                 odd_end = (left - !kOddPad + kStride - 1) / kStride;
   const auto outside = [&](int64_t source, int64_t end) HWY_ATTR {
-    return Outside(d, -first - source, HWY_MIN(width.output - first - source, end));
+    const int64_t begin = first + source * distance;
+    return Outside(d, -begin, HWY_MIN(width.output - begin, end));
   };
   const auto outside0 = outside(0, even_end);
   auto outside1 = outside0, outside2 = outside0, outside_odd = outside0;
@@ -251,12 +254,12 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
         V dy1 = dy0, dy2 = dy0;
         auto taps1 = taps0, taps2 = taps0;
         if constexpr (kSources >= 2) {
-          dy1 = InRegister(L::Load(d, dy + 1));
-          taps1 = hn::Or(LoadTaps(d, taps + 1), outside1);
+          dy1 = InRegister(L::Load(d, dy + distance));
+          taps1 = hn::Or(LoadTaps(d, taps + distance), outside1);
         }
         if constexpr (kSources >= 3) {
-          dy2 = InRegister(L::Load(d, dy + 2));
-          taps2 = hn::Or(LoadTaps(d, taps + 2), outside2);
+          dy2 = InRegister(L::Load(d, dy + 2 * distance));
+          taps2 = hn::Or(LoadTaps(d, taps + 2 * distance), outside2);
         }
         nan0 = L::NoteNan(d, nan0, dy0);
         if constexpr (kSources >= 2) nan1 = L::NoteNan(d, nan1, kSources == 2 ? dy1 : dy2);
@@ -351,7 +354,8 @@ Strips<T> MakeStrips() {
 template <class T>
 class Gatherer {
  public:
-  // `roomy`: of whole slices, with room for strips to read and write on either side of all tensors.
+  // `roomy`: of whole slices, with room for strips to read and write on either side of all tensors; NaNs are left as
+  // they come.
   Gatherer(const Task<T>& task, const Strips<T>& strips, int64_t begin, int64_t end, bool roomy)
       : task_(task),
         strips_(strips),
@@ -483,7 +487,7 @@ class Gatherer {
 
   void Walk(const Block& block, int64_t columns, bool half) const {
     const auto strip = half ? strips_.half : task_.accumulate ? strips_.accumulate : strips_.whole;
-    if (strip(task_, block)) return;
+    if (strip(task_, block) || roomy_) return;
     for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
       T* const rows = Slice<T>(task_, s).dx + block.column;
       for (int64_t h = block.h_begin; h < block.h_end; ++h) {
@@ -507,12 +511,13 @@ Strips<T> StripsFor(const Axis& width) {
   return odd_pad ? MakeStrips<T, 3, 2, true>() : MakeStrips<T, 3, 2, false>();
 }
 
-// The 16-bit floats: blocks of lines are widened into scratch, gathered there with room on all sides, and rounded.
+// The 16-bit floats, and dilated windows of every type: blocks of lines are widened into scratch, gathered there with
+// room on all sides, and rounded. The rows of a block that dilated windows have in common become neighbours.
 // (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long.)
 template <class T>
-class Widened {
+class InScratch {
  public:
-  explicit Widened(const BackwardCall& call)
+  explicit InScratch(const BackwardCall& call)
       : call_(call),
         g_(*call.geometry),
         dy_(static_cast<const T*>(call.dy)),
@@ -526,9 +531,10 @@ class Widened {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
     const int64_t columns = HWY_MIN(width.input, kMostColumns);
     // What a row of dx takes, with its share of dy and taps; a block needs some rows of those beyond its share.
-    const int64_t window_row = (columns / width.stride + 3) * (kFloat + 1);
-    const int64_t row = columns * kFloat + (window_row + height.stride - 1) / height.stride;
-    const int64_t room = static_cast<int64_t>(kScratchBytes) - 6 * Margin() * kFloat - 3 * window_row;
+    const int64_t window_row = (columns / width.stride + 2 * width.dilation + 1) * (kSum + 1);
+    const int64_t row = columns * kSum + (window_row + height.stride - 1) / height.stride;
+    const int64_t beyond = (2 * height.dilation + 1) * window_row;
+    const int64_t room = static_cast<int64_t>(kScratchBytes) - 6 * Margin() * kSum - beyond;
     const int64_t most_rows = room / row;
     for (int64_t line = call_.begin, end; line < call_.end; line = end) {
       const int64_t slice = line / height.input, h = line - slice * height.input;
@@ -536,7 +542,7 @@ class Widened {
       int64_t slices = 1, rows = own;
       if (own == height.input && most_rows >= height.input) {
         // Each slice needs some rows beyond its share, too.
-        const int64_t whole = height.input * row + 3 * window_row;
+        const int64_t whole = height.input * row + beyond;
         slices = HWY_MAX(HWY_MIN(room / whole, (call_.end - line) / height.input), int64_t{1});
       } else if (own > most_rows) {
         const int64_t parts = (own + most_rows - 1) / most_rows;
@@ -544,25 +550,34 @@ class Widened {
       }
       end = line + (slices - 1) * height.input + rows;
       for (int64_t w = 0; w < width.input; w += columns) {
-        Gather(slice, slices, h, rows, w, HWY_MIN(columns, width.input - w));
+        for (int64_t i = 0; i < HWY_MIN(height.dilation, rows); ++i) {
+          Gather(slice, slices, h + i, (rows - i + height.dilation - 1) / height.dilation, w,
+                 HWY_MIN(columns, width.input - w));
+        }
       }
     }
   }
 
  private:
   using L = SumLanes<T>;
-  static constexpr int64_t kFloat = sizeof(float);
+  using Sum = typename L::Lane;
+  static constexpr int64_t kSum = sizeof(Sum);
   static constexpr int64_t kMostColumns = 1024;
-  // Floats that strips reach beyond tensors.
-  static int64_t Margin() { return 2 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<float>())) + 16; }
+  // Sums that strips reach beyond tensors.
+  static int64_t Margin() { return 2 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<Sum>())) + 32; }
 
-  // Inputs [begin, begin + size) of an axis and the windows that touch them, as if that were all.
-  static Axis Part(const Axis& axis, int64_t begin, int64_t size, int64_t* first) {
+  // `size` inputs of an axis from `begin` on, `step` apart, and the windows that touch them, as if that were all. The
+  // step is 1 or the dilation.
+  static Axis Part(const Axis& axis, int64_t begin, int64_t size, int64_t step, int64_t* first) {
     Axis part = axis;
+    const int64_t at = begin + axis.pad_before;
     *first = axis.FirstTouching(begin);
+    if (step != 1) *first += (at - *first) % step;
+    const int64_t end = axis.TouchingEnd(begin + (size - 1) * step + 1);
     part.input = size;
-    part.output = HWY_MAX(axis.TouchingEnd(begin + size) - *first, int64_t{0});
-    part.pad_before = begin + axis.pad_before - *first * axis.stride;
+    part.output = HWY_MAX(end - *first + step - 1, int64_t{0}) / step;
+    part.pad_before = (at - *first * axis.stride) / step;
+    part.dilation = axis.dilation / step;
     return part;
   }
 
@@ -574,38 +589,40 @@ class Widened {
 
   // Of all tensors, a block of these.
   struct Box {
-    int64_t slice, slices, h, rows, all_rows, w, columns, all_columns;
+    int64_t slice, slices, h, step, rows, all_rows, w, columns, all_columns;
   };
   // Calls copy(offset into the tensor, offset into the block, count) for each contiguous piece of a block.
   template <class Copy>
   void ForEachRun(const Strides& strides, bool dense, const Box& box, Copy copy) const {
-    if (dense && box.columns == box.all_columns && (box.slices == 1 || box.rows == box.all_rows)) {
+    if (dense && box.step == 1 && box.columns == box.all_columns && (box.slices == 1 || box.rows == box.all_rows)) {
       copy(Offset(box.slice, strides) + box.h * box.columns, 0, box.slices * box.rows * box.columns);
       return;
     }
     for (int64_t s = 0, at = 0; s < box.slices; ++s) {
       const int64_t from = Offset(box.slice + s, strides) + box.h * strides.axis[kHeight] + box.w;
-      for (int64_t r = 0; r < box.rows; ++r, at += box.columns) copy(from + r * strides.axis[kHeight], at, box.columns);
+      for (int64_t r = 0; r < box.rows; ++r, at += box.columns) {
+        copy(from + r * box.step * strides.axis[kHeight], at, box.columns);
+      }
     }
   }
 
-  static HWY_NOINLINE void Widen(const T* HWY_RESTRICT from, int64_t count, float* HWY_RESTRICT to) {
-    const hn::ScalableTag<float> d;
-    const hn::CappedTag<float, 1> d1;
+  static HWY_NOINLINE void Widen(const T* HWY_RESTRICT from, int64_t count, Sum* HWY_RESTRICT to) {
+    const hn::ScalableTag<Sum> d;
+    const hn::CappedTag<Sum, 1> d1;
     int64_t i = 0;
     for (const int64_t n = static_cast<int64_t>(hn::Lanes(d)); i + n <= count; i += n) {
       hn::StoreU(L::Load(d, from + i), d, to + i);
     }
     for (; i < count; ++i) hn::StoreU(L::Load(d1, from + i), d1, to + i);
   }
-  static HWY_NOINLINE void Round(const float* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
-    const hn::ScalableTag<float> d;
-    const hn::CappedTag<float, 1> d1;
+  static HWY_NOINLINE void Round(const Sum* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
+    const hn::ScalableTag<Sum> d;
+    const hn::CappedTag<Sum, 1> d1;
     int64_t i = 0;
     for (const int64_t n = static_cast<int64_t>(hn::Lanes(d)); i + n <= count; i += n) {
-      L::Store(d, hn::LoadU(d, from + i), to + i);
+      L::Store(d, L::Canonical(d, hn::LoadU(d, from + i)), to + i);
     }
-    for (; i < count; ++i) L::Store(d1, hn::LoadU(d1, from + i), to + i);
+    for (; i < count; ++i) L::Store(d1, L::Canonical(d1, hn::LoadU(d1, from + i)), to + i);
   }
 
   [[gnu::cold]] HWY_NOINLINE void Gather(int64_t slice, int64_t slices, int64_t h, int64_t rows, int64_t w,
@@ -616,19 +633,17 @@ class Widened {
     g.batch = 1;
     g.channels = slices;
     g.axis[kDepth] = {1, 1, 1, 1, 1, 0};
-    g.axis[kHeight] = Part(height, h, rows, &oh);
-    g.axis[kWidth] = Part(width, w, columns, &ow);
+    g.axis[kHeight] = Part(height, h, rows, height.dilation, &oh);
+    g.axis[kWidth] = Part(width, w, columns, 1, &ow);
     const int64_t output_rows = g.axis[kHeight].output, windows = g.axis[kWidth].output;
     const int64_t outputs = slices * output_rows * windows;
     g.input = {0, rows * columns, {rows * columns, columns, 1}};
     g.output = {0, output_rows * windows, {output_rows * windows, windows, 1}};
-    float* const dx = static_cast<float*>(call_.scratch) + Margin();
-    float* const dy = dx + slices * rows * columns + 2 * Margin();
+    Sum* const dx = static_cast<Sum*>(call_.scratch) + Margin();
+    Sum* const dy = dx + slices * rows * columns + 2 * Margin();
     uint8_t* const taps = reinterpret_cast<uint8_t*>(dy + outputs + 2 * Margin());
-    std::memset(dy - Margin(), 0, static_cast<size_t>(Margin()) * sizeof(float));  // no NaN by accident
-    std::memset(dy + outputs, 0, static_cast<size_t>(Margin()) * sizeof(float));
-    const Box to = {slice, slices, h, rows, height.input, w, columns, width.input};
-    const Box from = {slice, slices, oh, output_rows, height.output, ow, windows, width.output};
+    const Box to = {slice, slices, h, height.dilation, rows, height.input, w, columns, width.input};
+    const Box from = {slice, slices, oh, height.dilation, output_rows, height.output, ow, windows, width.output};
     ForEachRun(g_.output, dense_dy_, from,
                [&](int64_t whole, int64_t part, int64_t count) { Widen(dy_ + whole, count, dy + part); });
     ForEachRun(call_.taps.strides, dense_taps_, from, [&](int64_t whole, int64_t part, int64_t count) {
@@ -638,8 +653,8 @@ class Widened {
       ForEachRun(g_.input, dense_dx_, to,
                  [&](int64_t whole, int64_t part, int64_t count) { Widen(dx_ + whole, count, dx + part); });
     }
-    const Task<float> task = {g, dy, taps, g.output, dx, call_.accumulate};
-    Gatherer<float>(task, StripsFor<float>(g.axis[kWidth]), 0, slices * rows, true).Run();
+    const Task<Sum> task = {g, dy, taps, g.output, dx, call_.accumulate};
+    Gatherer<Sum>(task, StripsFor<Sum>(g.axis[kWidth]), 0, slices * rows, true).Run();
     ForEachRun(g_.input, dense_dx_, to,
                [&](int64_t whole, int64_t part, int64_t count) { Round(dx + part, count, dx_ + whole); });
   }
@@ -659,9 +674,10 @@ template <class T>
   if (call.begin >= call.end) return;
   if (apart::IsApart(*call.geometry)) {
     apart::ChannelsFirst(call, apart::ElementOf<T>());
-  } else if constexpr (sizeof(T) == 2) {
-    gather_first::Widened<T>(call).Run();
-  } else {
+  } else if (sizeof(T) == 2 || call.geometry->axis[kHeight].dilation != 1 ||
+             call.geometry->axis[kWidth].dilation != 1) {
+    gather_first::InScratch<T>(call).Run();
+  } else if constexpr (sizeof(T) != 2) {
     const gather_first::Task<T> task = {*call.geometry,
                                         static_cast<const T*>(call.dy),
                                         static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,

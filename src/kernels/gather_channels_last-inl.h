@@ -2,10 +2,11 @@
 // Backward of small windows over channels-last tensors as a gather: each pixel of dx sums the dy of the windows that
 // name it. No zeroing pass and no scatter, and the order of summation is the serial one: ascending output position.
 //
-// Accepts channels-last geometries with u8 taps, dilation 1 and kernels of at most 3; strides and padding are free, but
-// 16-bit sums are rounded once, so there no two windows may overlap along the depth. Fused are (kernel, stride) equal
-// on height and width out of (3,2), (3,1), (2,1): 2x2 blocks of pixels that share their windows. Elsewhere each pixel
-// gathers by itself. Windows apart are gather_apart-inl.h's if a vector of channels is there.
+// Accepts channels-last geometries with u8 taps and kernels of at most 3; strides and padding are free, dilation is
+// with stride 1 and no depth, but 16-bit sums are rounded once, so there no two windows may overlap along the depth.
+// Fused are (kernel, stride) equal on height and width out of (3,2), (3,1), (2,1): 2x2 blocks of pixels that share
+// their windows. Elsewhere each pixel gathers by itself. Windows apart are gather_apart-inl.h's if a vector of channels
+// is there.
 #if defined(PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_LAST_INL_H_
@@ -41,18 +42,26 @@ struct GatherPlane {
   int tap_base;  // the number of the first tap of the windows' depth slice that this plane is
 };
 
-// The windows that cover position i of an axis, ascending: [first, first + count), and i's tap number in the first.
+// The `count` windows that cover position i of an axis, ascending, from `first` on, each `step` from the one before;
+// and i's tap number in the first. Dilated windows have stride 1.
 struct Cover {
-  int64_t first;
+  int64_t first, step;
   int count, tap;
 
-  Cover(const Axis& axis, int64_t i) {
+  Cover(const Axis& axis, int64_t i) : step(axis.kernel == 1 ? 1 : axis.dilation) {
     const int64_t at = i + axis.pad_before;
     const int64_t last = HWY_MIN(at / axis.stride, axis.output - 1);
-    first = at < axis.kernel ? 0 : (at - axis.kernel) / axis.stride + 1;
-    count = static_cast<int>(HWY_MAX(int64_t{0}, last - first + 1));
-    tap = static_cast<int>(at - first * axis.stride);
+    if (step == 1) {
+      first = at < axis.kernel ? 0 : (at - axis.kernel) / axis.stride + 1;
+      count = static_cast<int>(HWY_MAX(int64_t{0}, last - first + 1));
+      tap = static_cast<int>(at - first * axis.stride);
+    } else {
+      tap = static_cast<int>(HWY_MIN(axis.kernel - 1, at / step));
+      first = at - tap * step;
+      count = first > last ? 0 : static_cast<int>((last - first) / step) + 1;
+    }
   }
+  int64_t Last() const { return first + (HWY_MAX(count, 1) - 1) * step; }
 };
 
 template <class D, class V, class Taps>
@@ -82,12 +91,14 @@ HWY_INLINE bool SumPixel(D d, const GatherPlane<T>& plane, const Cover& h, const
   const Geometry& g = plane.geometry;
   const int kernel = static_cast<int>(g.axis[kWidth].kernel);
   const int stride_h = static_cast<int>(g.axis[kHeight].stride), stride_w = static_cast<int>(g.axis[kWidth].stride);
-  const int64_t dy_pitch_h = g.output.axis[kHeight], dy_pitch_w = g.output.axis[kWidth];
-  const int64_t tap_pitch_h = plane.tap_strides.axis[kHeight], tap_pitch_w = plane.tap_strides.axis[kWidth];
+  const int64_t dy_pitch_h = h.step * g.output.axis[kHeight], dy_pitch_w = w.step * g.output.axis[kWidth];
+  const int64_t tap_pitch_h = h.step * plane.tap_strides.axis[kHeight];
+  const int64_t tap_pitch_w = w.step * plane.tap_strides.axis[kWidth];
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const int first_tap = plane.tap_base + h.tap * kernel + w.tap;
-  const T* HWY_RESTRICT dy = plane.dy + h.first * dy_pitch_h + w.first * dy_pitch_w;
-  const uint8_t* HWY_RESTRICT taps = plane.taps + h.first * tap_pitch_h + w.first * tap_pitch_w;
+  const T* HWY_RESTRICT dy = plane.dy + h.first * g.output.axis[kHeight] + w.first * g.output.axis[kWidth];
+  const uint8_t* HWY_RESTRICT taps =
+      plane.taps + h.first * plane.tap_strides.axis[kHeight] + w.first * plane.tap_strides.axis[kWidth];
   auto nan = hn::Zero(d);
   for (int64_t c = 0; c < channels; c += lanes) {
     const int64_t at = HWY_MIN(c, channels - lanes);
@@ -127,11 +138,11 @@ HWY_NOINLINE void SumPixels(const GatherPlane<T>& plane, const Cover& h, T* HWY_
     int64_t pixels = 1, run = channels;
     if (dense && width.stride == 1 && w.count == width.kernel) {
       // With stride 1, neighbouring pixels that all their windows cover form one long run whatever the channels.
-      pixels = width.output - (w.first + w.count) + 1;
+      pixels = width.output - w.Last();
       run = pixels * channels;
     } else if (dense && channels < lanes && !plane.accumulate) {
       // Few channels: a whole vector spills into the next pixels of dx, which overwrite it.
-      const int64_t readable = (width.output - (w.first + HWY_MAX(w.count, 1) - 1)) * channels;
+      const int64_t readable = (width.output - w.Last()) * channels;
       if (HWY_MIN(readable, (width.input - i) * channels) >= lanes) run = lanes;
     }
     T* dx = line + i * g.input.axis[kWidth];
@@ -165,7 +176,7 @@ class ShuffledSum {
     const Geometry& g = *call.geometry;
     const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
     if (call.accumulate || g.input.axis[kWidth] != channels_ || g.output.axis[kWidth] != channels_ ||
-        call.taps.strides.axis[kWidth] != channels_) {
+        call.taps.strides.axis[kWidth] != channels_ || width_.dilation != 1 || g.axis[kHeight].dilation != 1) {
       return;
     }
     // Whole strides, so that all vectors of the middle see the same.
@@ -434,7 +445,7 @@ template <class T>
   void (*pair)(const channels_last::GatherPlane<T>&, int64_t, bool, bool, const uint8_t*, T*) = nullptr;
   uint8_t* none = static_cast<uint8_t*>(call.scratch);
   const int64_t spare = (g.channels + 63) / 64 * 64;
-  if (height.kernel == width.kernel && height.stride == width.stride &&
+  if (height.kernel == width.kernel && height.stride == width.stride && height.dilation == 1 && width.dilation == 1 &&
       g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>())) &&
       static_cast<size_t>(spare) * (1 + sizeof(T)) <= kScratchBytes) {
     if (height.kernel == 3 && height.stride == 2) pair = &channels_last::SumLinePair<L, 3, 2>;
