@@ -40,6 +40,8 @@ class StridedRun {
       loads_ = units_ = 2 * n_ * size_ / kStridedBlock;
       lines_ = columns * size_ <= kStridedBlock ? loads_ : loads_ / 2;
     }
+    loads_per_line_ = loads_ / lines_;
+    load_lanes_ = 2 * n_ / loads_;
     strip_ = n_ / lines_ - (width_.kernel == 3 ? 1 : 0);
     strips_ = (width_.output + strip_ - 1) / strip_;
     rows_ = depth_.kernel * height_.kernel;
@@ -131,19 +133,27 @@ class StridedRun {
     return std::min(walk.oh + group * lines_ + i, walk.stop - 1);
   }
 
+  // The row of tap j of a line, and the slice of tap k from the first one, clamped.
+  int64_t Row(int64_t line, int64_t j) const {
+    const int64_t row = line * height_.stride - height_.pad_before + j;
+    return std::min(std::max<int64_t>(row, 0), height_.input - 1);
+  }
+  int64_t Slice(const SliceWalk& walk, int64_t k) const {
+    const int64_t begin = depth_.Begin(walk.od);
+    return std::min(std::max<int64_t>(begin + k, 0), depth_.input - 1) - std::max<int64_t>(begin, 0);
+  }
+
   // Calls use(i, slice, row, column) for each load of a step, in the code's order.
   template <class Use>
   void ForEachLoad(const SliceWalk& walk, int64_t group, int64_t strip, const Use& use) const {
-    const int64_t per_line = loads_ / lines_, lanes = 2 * n_ / loads_, column = 2 * strip * strip_ - width_.pad_before;
-    const int64_t depth_begin = depth_.Begin(walk.od), first = std::max<int64_t>(depth_begin, 0);
+    const int64_t column = 2 * strip * strip_ - width_.pad_before;
     int64_t i = 0;
     for (int64_t k = 0; k < depth_.kernel; ++k) {
-      const int64_t z = std::min(std::max<int64_t>(depth_begin + k, 0), depth_.input - 1) - first;
+      const int64_t z = Slice(walk, k);
       for (int64_t j = 0; j < height_.kernel; ++j) {
         for (int64_t l = 0; l < lines_; ++l) {
-          const int64_t begin = Line(walk, group, l) * height_.stride - height_.pad_before;
-          const int64_t row = std::min(std::max<int64_t>(begin + j, 0), height_.input - 1);
-          for (int64_t part = 0; part < per_line; ++part) use(i++, z, row, column + part * lanes);
+          const int64_t row = Row(Line(walk, group, l), j);
+          for (int64_t part = 0; part < loads_per_line_; ++part) use(i++, z, row, column + part * load_lanes_);
         }
       }
     }
@@ -176,20 +186,13 @@ class StridedRun {
   }
   void Bound(const SliceWalk& walk, int64_t begin, int64_t end, int64_t& load_begin, int64_t& load_end,
              int64_t& store_end) const {
-    load_begin = std::numeric_limits<int64_t>::max();
-    load_end = store_end = 0;
-    const auto load = [&](int64_t, int64_t slice, int64_t row, int64_t column) {
-      const int64_t at = slice * g_.input.axis[kDepth] + row * g_.input.axis[kHeight] + column;
-      load_begin = std::min(load_begin, at);
-      load_end = std::max(load_end, at + 2 * n_ / loads_);
-    };
-    ForEachLoad(walk, begin, 0, load);
-    ForEachLoad(walk, end - 1, strips_ - 1, load);
+    const int64_t first = Line(walk, begin, 0), last = Line(walk, end - 1, lines_ - 1), strip = (strips_ - 1) * strip_;
+    load_begin = Row(first, 0) * g_.input.axis[kHeight] - width_.pad_before;
+    load_end = Slice(walk, depth_.kernel - 1) * g_.input.axis[kDepth] +
+               Row(last, height_.kernel - 1) * g_.input.axis[kHeight] + 2 * strip - width_.pad_before +
+               load_lanes_ * loads_per_line_;
     // The first of two halves is stored with the second.
-    const int64_t stored = loads_ > 2 ? n_ / units_ : n_;
-    ForEachUnit(walk, end - 1, strips_ - 1, [&](int64_t, int64_t line, int64_t column) {
-      store_end = std::max(store_end, line * g_.output.axis[kHeight] + column + stored);
-    });
+    store_end = last * g_.output.axis[kHeight] + strip + (loads_ > 2 ? load_lanes_ * loads_per_line_ / 2 : n_);
   }
 
   // Writes the code for the lines of a slice, unless it is there.
@@ -310,32 +313,20 @@ class StridedRun {
   // The first, the last or some strip between.
   int64_t Kind(int64_t strip) const { return strip == 0 ? 0 : strip == strips_ - 1 ? 2 : 1; }
 
-  void Put(char* lane, int64_t value) const {
-    const int64_t v64 = value;
-    const int32_t v32 = static_cast<int32_t>(value);
-    const int16_t v16 = static_cast<int16_t>(value);
-    const int8_t v8 = static_cast<int8_t>(value);
+  // `count` lanes of a value.
+  void Fill(char* to, int64_t count, int64_t value) const {
+    const size_t lanes = static_cast<size_t>(std::max<int64_t>(count, 0));
     switch (size_) {
-      case 1: memcpy(lane, &v8, 1); return;
-      case 2: memcpy(lane, &v16, 2); return;
-      case 4: memcpy(lane, &v32, 4); return;
-      default: memcpy(lane, &v64, 8);
-    }
-  }
-  // So many lanes for each line: value(l, o) in lane o of line l; so many lines differ.
-  template <class Value>
-  void Fill(char* table, int64_t lanes, int64_t differ, const Value& value) const {
-    for (int64_t l = 0; l < lines_; ++l) {
-      if (l > differ) {
-        memcpy(table + l * lanes * size_, table + differ * lanes * size_, static_cast<size_t>(lanes * size_));
-      } else {
-        for (int64_t o = 0; o < lanes; ++o) Put(table + (l * lanes + o) * size_, value(l, o));
-      }
+      case 1: std::fill_n(reinterpret_cast<int8_t*>(to), lanes, static_cast<int8_t>(value)); return;
+      case 2: std::fill_n(reinterpret_cast<int16_t*>(to), lanes, static_cast<int16_t>(value)); return;
+      case 4: std::fill_n(reinterpret_cast<int32_t*>(to), lanes, static_cast<int32_t>(value)); return;
+      default: std::fill_n(reinterpret_cast<int64_t*>(to), lanes, value);
     }
   }
 
   // The limits of columns, and the numbers of taps within a row.
   void WriteTables() {
+    const int64_t columns = n_ / lines_;
     for (int64_t kind = 0; kind < kKinds; ++kind) {
       const int64_t strip = kind < 2 ? kind : strips_ - 1;
       if (strip >= strips_ || Kind(strip) != kind) continue;
@@ -345,15 +336,18 @@ class StridedRun {
       char* table = tables_ + kind * kTables * n_ * size_;
       for (int64_t t = 0; t < 2; ++t, table += n_ * size_) {
         if (!limited_[kind]) continue;
-        Fill(table, n_ / lines_, 0, [=](int64_t, int64_t o) {
-          const int64_t at = column + 2 * o + t;
-          return at >= 0 && at < width_.input ? lanes_.most : lanes_.least;
-        });
+        const int64_t begin = column + t < 0, end = std::min((width_.input - column - t + 1) / 2, columns);
+        for (int64_t l = 0; l < lines_; ++l) {
+          char* const line = table + l * columns * size_;
+          Fill(line, columns, lanes_.least);
+          Fill(line + begin * size_, end - begin, lanes_.most);
+        }
       }
       for (int64_t t = 0; t < 3 && with_taps_; ++t, table += n_ * size_) {
-        // A column left of the row, which ties with the least value, is named by the first one in the row. (One right
-        // of the row comes last and never wins.)
-        Fill(table, n_ / lines_, 0, [=](int64_t, int64_t o) { return std::max(t, -column - 2 * o); });
+        // A column left of the row, which ties with the least value, is named by the first one in the row: only output
+        // 0 has any. (One right of the row comes last and never wins.)
+        Fill(table, n_, t);
+        for (int64_t l = 0; l < lines_ && t < -column; ++l) Fill(table + l * columns * size_, 1, -column);
       }
     }
   }
@@ -361,15 +355,20 @@ class StridedRun {
   // The numbers of the rows of a window, in lanes as they are loaded: rows that are clamped at the top are named by the
   // first one. (Those clamped at the bottom never win.) Lines of the first two groups may begin above the plane.
   void WriteNumbers(const SliceWalk& walk) const {
-    char* table = tables_ + kKinds * kTables * n_ * size_;
+    const int64_t lanes = 2 * n_ / lines_;
     for (int64_t group = 0; group < kKinds; ++group) {
       const bool inner = group == kKinds - 1;
-      for (int64_t r = 0; r < rows_; ++r, table += 2 * n_ * size_) {
-        const int64_t k = std::max(r / height_.kernel, before_), j = r % height_.kernel;
-        Fill(table, 2 * n_ / lines_, inner ? 0 : std::min<int64_t>(2, lines_ - 1), [&](int64_t l, int64_t) {
-          const int64_t begin = inner ? 0 : height_.Begin(Line(walk, group, l));
-          return (k * height_.kernel + std::max(j, -begin)) * width_.kernel;
-        });
+      if (!inner && height_.Begin(Line(walk, group, 0)) >= 0) continue;
+      char* table = tables_ + (kKinds * kTables + group * 2 * rows_) * n_ * size_;
+      for (int64_t k = 0; k < depth_.kernel; ++k) {
+        const int64_t slice = std::max(k, before_) * height_.kernel;
+        for (int64_t j = 0; j < height_.kernel; ++j, table += 2 * n_ * size_) {
+          Fill(table, 2 * n_, (slice + j) * width_.kernel);
+          for (int64_t l = 0; l < lines_ && !inner; ++l) {
+            const int64_t begin = height_.Begin(Line(walk, group, l));
+            if (j < -begin) Fill(table + l * lanes * size_, lanes, (slice - begin) * width_.kernel);
+          }
+        }
       }
     }
   }
@@ -386,8 +385,9 @@ class StridedRun {
   bool fits_;
   bool dense_, dense_planes_;  // rows, or planes, follow each other: a vector may begin or end in the next one
   bool stackable_;
-  int64_t lines_, units_;   // per step
-  int64_t loads_;           // per step and row of the window
+  int64_t lines_, units_;  // per step
+  int64_t loads_;          // per step and row of the window, each of load_lanes_
+  int64_t loads_per_line_, load_lanes_;
   int64_t strip_, strips_;  // outputs per step and line, and steps per group of lines
   int64_t rows_, segment_code_;
   char *tables_, *y_copy_, *taps_copy_, *x_copy_;
