@@ -921,8 +921,8 @@ inline int FusedForm(const Forms& forms, const Geometry& g) {
     }
   }
   // Pixels a multiple of 2 KiB apart share few sets of the L1 cache, which then does not hold the rows for the next
-  // two lines: 3x3 stride 1 with 512 channels 2.5 times the copy in tiles, 2.9 to 3.7 sliding; with 480, 2.8 and 2.1.
-  // Stride 2 shares one row in five: no difference.
+  // two lines: 3x3 stride 1 with 512 channels 2.5 times the copy in tiles, 2.9 to 3.7 sliding (f64 2.0 and 4.8); with
+  // 480, 2.8 and 2.1. Stride 2 shares one row in five: no difference.
   const auto pair = forms.pair[form];
   const auto slide = forms.slide[form];
   if (slide == nullptr || (pair != nullptr && pitch * forms.size % 2048 == 0)) {
@@ -1080,8 +1080,8 @@ inline bool IsOneWindow(const Geometry& g) {
   }
 }
 
-// Forms that gain little or are for what is rare: f64 alone at stride 2, narrow and f64 lanes with 2x2 stride 1, tiles
-// without indices.
+// Without those that gain little or are for what is rare: lines of f64 at stride 2, where rows of taps are as fast,
+// tiles of 16-bit values, which are bound by their keys, and 2x2 stride 1 of all but f32.
 template <class L, bool kIndices>
 constexpr Forms MakeForms() {
   using Lane = typename L::Lane;
@@ -1099,12 +1099,12 @@ constexpr Forms MakeForms() {
   } else {
     forms.run[0] = &PoolValues<L, 2>;
     forms.run[1] = &PoolValues<L, 3>;
+    if constexpr (sizeof(Lane) != 2) forms.pair[1] = &PoolLinePair<L, 3, 1, false>;
     forms.slide[1] = &SlideLines<L, 3, 1>;
     if constexpr (sizeof(Lane) < 8) forms.slide[2] = &SlideLines<L, 3, 2>;
     if constexpr (kIsFloat) {
       forms.slide[0] = &SlideLines<L, 2, 1>;
       forms.pair[0] = &PoolLinePair<L, 2, 1, false>;
-      forms.pair[1] = &PoolLinePair<L, 3, 1, false>;
     }
   }
   if constexpr (L::kTracksNan) forms.has_nan = &HasNan<L>;
