@@ -280,13 +280,15 @@ class WindowRows {
   }
   // Less the number of the first.
   static HWY_INLINE V LoadTaps(const uint8_t* HWY_RESTRICT taps, int64_t base) {
-    const DW d;
-    const auto bytes = hn::LoadU(hn::Rebind<uint8_t, DW>(), taps);
-    const auto first = hn::Set(d, static_cast<I>(base));
+    return Everywhere(hn::Sub(LoadNumbers(DW(), taps), hn::Set(DW(), static_cast<I>(base))));
+  }
+  template <class DI>
+  static HWY_INLINE hn::Vec<DI> LoadNumbers(DI d, const uint8_t* HWY_RESTRICT taps) {
+    const auto bytes = hn::LoadU(hn::Rebind<uint8_t, DI>(), taps);
     if constexpr (sizeof(I) == 8) {
-      return Everywhere(hn::Sub(hn::PromoteTo(d, hn::PromoteTo(hn::Rebind<int32_t, DW>(), bytes)), first));
+      return hn::PromoteTo(d, hn::PromoteTo(hn::Rebind<int32_t, DI>(), bytes));
     } else {
-      return Everywhere(hn::Sub(hn::PromoteTo(d, bytes), first));
+      return hn::PromoteTo(d, bytes);
     }
   }
   static HWY_INLINE V Lookup(V v, V from) {
@@ -327,20 +329,20 @@ class WindowRows {
 
   // Rows of 2x2 windows, which take half the time of other windows.
   bool TakesPairs() const {
-    return kHasLookup<I> && spreads_ && !narrow_ && step_ == 2 && kernel_w_ == 2 && rows_ == 2 && kernel_h_ == 2 &&
-           pad_ == 0 && 2 * output_ <= input_;
+    return spreads_ && !narrow_ && output_ >= kLanes() && step_ == 2 && kernel_w_ == 2 && rows_ == 2 &&
+           kernel_h_ == 2 && pad_ == 0 && 2 * output_ <= input_;
   }
   HWY_NOINLINE void Pairs(const I* HWY_RESTRICT dy, const uint8_t* HWY_RESTRICT taps, int64_t base, int64_t count,
                           I* HWY_RESTRICT dx, int64_t pitch) const {
     const D d;
-    const int64_t windows = kWindows(), output = output_, rest = input_ - 2 * output;
+    const int64_t windows = kLanes(), output = output_, rest = input_ - 2 * output;
     const Element<I> element = element_;
     const V tap0 = hn::Set(d, static_cast<I>(base)), tap1 = hn::Set(d, static_cast<I>(base + 1));
     const V tap2 = hn::Set(d, static_cast<I>(base + 2)), tap3 = hn::Set(d, static_cast<I>(base + 3));
     for (int64_t i = 0; i < count; ++i, dy += output, taps += output, dx += 2 * pitch) {
       for (int64_t block = 0; block < output; block += windows) {
         block = HWY_MIN(block, output - windows);
-        const V gradients = LoadWindows(element, dy + block), numbers = LoadTaps(taps + block, 0);
+        const V gradients = element.One(d, hn::LoadU(d, dy + block)), numbers = LoadNumbers(d, taps + block);
         StorePairs(d, hn::IfThenElseZero(hn::Eq(numbers, tap0), gradients),
                    hn::IfThenElseZero(hn::Eq(numbers, tap1), gradients), dx + 2 * block);
         StorePairs(d, hn::IfThenElseZero(hn::Eq(numbers, tap2), gradients),
