@@ -482,8 +482,16 @@ template <class I>
         windows.None(rows, to, pitch);
       } else {
         const int64_t readable = dense_output == kLine ? width.output : (oh_end - oh) * width.output;
-        windows.Part(dy_slice + oh * g.output.axis[kHeight], taps_slice + oh * tap_strides.axis[kHeight], readable,
-                     base, first, rows, to, pitch);
+        const I* const dy_row = dy_slice + oh * g.output.axis[kHeight];
+        const uint8_t* const taps_row = taps_slice + oh * tap_strides.axis[kHeight];
+        if (first == 0 && rows == height.stride && pitch == width.input && dense_output != kLine &&
+            height.output != 1) {
+          const int64_t count = HWY_MIN((h_end - h) / rows, oh_end - oh);
+          windows.Whole(dy_row, taps_row, readable, base, count, to);
+          rows *= count;
+        } else {
+          windows.Part(dy_row, taps_row, readable, base, first, rows, to, pitch);
+        }
       }
     }
   }
