@@ -925,7 +925,7 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   // speed of light; 35x35, whose ends such kernels redo: 3 against 2.6).
   const bool with_taps = call.taps.base != nullptr;
   const bool strided = sizeof(typename L::Lane) < 4 || width.output < n ||
-                       (with_taps ? width.output < HWY_MIN(4 * n, 48) && call.end - call.begin > 200
+                       (with_taps ? square && width.output < HWY_MIN(4 * n, 48) && call.end - call.begin > 200
                                   : !square || 2 * width.output < 3 * n);
   // On a few lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5
   // times).
