@@ -927,9 +927,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const bool strided = sizeof(typename L::Lane) < 4 || width.output < n ||
                        (with_taps ? square && width.output < HWY_MIN(4 * n, 48) && call.end - call.begin > 200
                                   : !square || 2 * width.output < 3 * n);
-  // On a few lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5
-  // times).
-  const bool tiny = width.output < 6 && (call.end - call.begin) * width.output < 1024;
+  // On lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5 times); in
+  // f32 and f64 only if there are few of them.
+  const bool tiny = width.output < 6 && (sizeof(typename L::Lane) < 4 || (call.end - call.begin) * width.output < 1024);
   if (width.stride == 2 && strided && !tiny && PoolStridedLines(call, lanes, separable)) return;
   // Many short lines: side by side in vectors, tap numbers take a fifth to a half of the time (1-D, 2 s1, f16 and f32,
   // a vector wide).
