@@ -630,6 +630,43 @@ TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
   });
 }
 
+// Planes side by side with a form of their own: tall windows over lines with much padding, lines with one output each,
+// and slices apart.
+TEST_P(Kernel, SeparableTakesShortLinesOfManyPlanes) {
+  ForEachTarget([&](const Kernels& kernels) {
+    const int64_t lanes = std::max<int64_t>(6, static_cast<int64_t>(kernels.lanes));
+    const auto draw = [&](int64_t low, int64_t high) {
+      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+    };
+    for (int i = 0; i < 36; ++i) {
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 3), draw(2, 30), 1, 1,
+                                   draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U16 : PEAKPOOL_INDEX_WINDOW_U32);
+      p.rank = 3;
+      const bool one = i % 2 == 0;
+      const int64_t depth = draw(0, 2) == 0 ? draw(2, 5) : 1, width = one ? draw(2, lanes / 3) : draw(2, lanes + 3);
+      p.kernel[0] = depth;
+      p.stride[0] = draw(1, depth + 1);
+      p.input[0] = depth == 1 ? 1 : draw(depth, 9);
+      p.kernel[1] = draw(8, 11);
+      p.stride[1] = draw(1, 9);
+      p.input[1] = draw(11, 20);
+      p.kernel[2] = one ? draw(1, width) : draw(2, 9);
+      p.stride[2] = one ? width : 1;
+      p.input[2] = one ? width : std::max(width, p.kernel[2]);
+      for (int a = 0; a < 3; ++a) {
+        p.dilation[a] = 1;
+        p.padding[a] = {0, 0};
+      }
+      p.padding[1] = {draw(0, 4), draw(0, 4)};
+      if (!one) p.padding[2] = {p.kernel[2] / 2, p.kernel[2] / 2};
+      Resolve(&p);
+      if (draw(0, 3) == 0) AddGaps(&p);
+      CheckForward("separable", kernels.separable, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 // More rows, columns, taps and channels than one tile of scratch holds.
 TEST_P(Kernel, SeparableBeyondItsScratch) {
   ForEachTarget([&](const Kernels& kernels) {

@@ -365,7 +365,7 @@ struct Loops : KeyLoops<Lane> {
   template <bool kCarried>
   static void Gather(const SeparableWidth& p, KeyArray from_keys, KeyArray to_keys, int64_t rows, int64_t pitch,
                      SeparableRowTaps row_taps) {
-    const int64_t n = N(), vectors = p.out_vectors;
+    const int64_t n = N(), vectors = p.part_vectors;
     Buffer from = Of(from_keys), to = Of(to_keys);
     for (int64_t r = 0; r < rows; ++r, from = At(from, pitch), to = At(to, p.out_pitch)) {
       const V row_tap = hn::Set(D(), static_cast<Lane>(row_taps.tap));

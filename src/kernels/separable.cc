@@ -148,6 +148,10 @@ class SeparableRun : SeparablePlan {
     const int64_t step = s.axis[kHeight], shrink = dense_rows_ ? step : 0;
     x += start * element_.bytes;
     KeyArray to = row_;
+    if (IsFlat(tile_)) {
+      const int64_t plane = PlaneStep(s), size = rows * step, span = size - step + Span(1, p.taps, width_);
+      return Load(x, plane, p.planes, span, readable, DensePlanes() ? plane : 0, to.keys, size, size);
+    }
     if (p.planes == 1 && p.channels == s.axis[kWidth]) {
       // What is filled up to the next row includes its padding.
       loops_.fill(to.keys, left, loops_.lowest);
@@ -178,6 +182,19 @@ class SeparableRun : SeparablePlan {
     loops_.grow(width_plan_, row_, from, taps, count);
   }
 
+  // Rows in row_ or phases_.
+  void Split(const char* from, char* to, int64_t rows) {
+    SeparableWidth& p = width_plan_;
+    if (width_.adaptive) return loops_.split_adaptive(p, from, to, rows);
+    if (!IsFlat(tile_)) return loops_.split(p, from, to, rows * p.pitch);
+    const int64_t stride = p.stride, size = rows * p.planes * width_.input;
+    p.stride = rows * width_.input;
+    for (int64_t r = 0; r < rows; ++r) {
+      loops_.split(p, from + r * width_.input * loops_.lane_bytes, to + r * p.split_pitch * loops_.lane_bytes, size);
+    }
+    p.stride = stride;
+  }
+
   // Rings carry tap numbers counted from position 0 in steps of the dilation; see ReduceAxis.
   int64_t RingTap(int a, int64_t y) const { return FloorDivide(y, geometry_.axis[a].dilation) * tap_step_[a]; }
 
@@ -189,7 +206,7 @@ class SeparableRun : SeparablePlan {
 
   // Reduces input rows [y, end) of the planes into the ring, or to where they go directly. `x` is the first element of
   // row 0.
-  void ReduceRows(const char* x, int64_t readable, int64_t y, int64_t end, const DirectRows* direct) const {
+  void ReduceRows(const char* x, int64_t readable, int64_t y, int64_t end, const DirectRows* direct) {
     const SeparableWidth& p = width_plan_;
     while (y < end) {
       if (!IsTouched(height_, y)) {
@@ -204,10 +221,8 @@ class SeparableRun : SeparablePlan {
       GrowTo(p.grown, rows * p.pitch);
       const bool carried = HasTaps() && p.grown > 1;
       if (p.split) {
-        const auto split = width_.adaptive ? loops_.split_adaptive : loops_.split;
-        const int64_t size = width_.adaptive ? rows : rows * p.pitch;
-        split(p, row_.keys, phases_.keys, size);
-        if (carried) split(p, row_.taps, phases_.taps, size);
+        Split(row_.keys, phases_.keys, rows);
+        if (carried) Split(row_.taps, phases_.taps, rows);
       }
       const int64_t dilation = height_.dilation;
       SeparableRowTaps taps = {RingTap(kHeight, y), tap_step_[kHeight], y % dilation, dilation};
@@ -217,7 +232,10 @@ class SeparableRun : SeparablePlan {
         to = At(direct->to, (y - direct->row) * p.out_pitch);
       }
       const auto gather = carried ? loops_.gather_carried : loops_.gather;
-      gather(p, p.split ? phases_ : row_, to, rows, p.split ? p.split_pitch : p.pitch, taps);
+      for (int64_t part = 0; part < p.parts; ++part) {
+        const KeyArray from = At(p.split ? phases_ : row_, part * p.part_step);
+        gather(p, from, At(to, part * p.out_segment), rows, p.split ? p.split_pitch : p.pitch, taps);
+      }
       y += rows;
     }
   }
@@ -703,7 +721,7 @@ class SeparableRun : SeparablePlan {
         loops_.split(p, row_.keys, phases_.keys, count * p.pitch);
         if (HasTaps()) loops_.split(p, row_.taps, phases_.taps, count * p.pitch);
       }
-      p.out_vectors = CeilDivide(count * pitch, n_);
+      p.out_vectors = p.part_vectors = CeilDivide(count * pitch, n_);
       if (HasTaps()) {
         loops_.gather_ordered(p, phases_, sums_);
       } else {

@@ -38,6 +38,8 @@ struct SeparableWidth {
   int64_t last_taps;                // windows combined by the last pass
   int64_t edge;                     // leading outputs whose window begins in the padding
   int64_t out_vectors, out_pitch;   // of a row in the ring and in the sums
+  int64_t parts, part_vectors;      // that the last pass is called for: all, or one per plane if rows are compacted
+  int64_t part_step;                // elements from part to part before it
   int64_t step, tap_step;           // from tap to tap: elements, and what it adds to tap numbers
   int32_t window_offset[kMaxTaps];  // of the windows that the last pass combines, and their first taps
   int32_t window_tap[kMaxTaps];
