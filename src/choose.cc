@@ -27,14 +27,6 @@ bool IsFlat(const Shape& shape) {
 
 bool HasDepth(const Geometry& g) { return g.axis[kDepth].kernel != 1 || g.axis[kDepth].stride != 1; }
 
-// No input lies in two windows, nor do taps leave gaps.
-bool AreWindowsApart(const Geometry& g) {
-  for (const Axis& axis : g.axis) {
-    if ((axis.output != 1 && axis.kernel > axis.stride) || (axis.dilation != 1 && axis.kernel != 1)) return false;
-  }
-  return true;
-}
-
 // Why the small-window kernels do not take the geometry, or null if they do.
 const char* WindowRefusal(const Shape& shape) {
   const Geometry& g = shape.geometry;
@@ -42,7 +34,7 @@ const char* WindowRefusal(const Shape& shape) {
   if (IsAdaptive(g)) return kAdaptive;
   if (IsFlat(shape)) return nullptr;
   for (const Axis& axis : g.axis) {
-    if (axis.kernel > 3 && !(g.channels_last && AreWindowsApart(g))) return "a kernel is larger than 3";
+    if (axis.kernel > 3 && !(g.channels_last && g.IsApart())) return "a kernel is larger than 3";
     // Vectors of channels need neither of these.
     if (!g.channels_last && axis.dilation != 1 && axis.kernel != 1) {
       return "dilation is not 1, nor is there an output per input";
@@ -91,7 +83,7 @@ const char* GatherRefusal(const Shape& shape) {
   const bool decodes = bytes || (g.Taps() <= 256 && g.axis[kWidth].output <= kLongestDecodedLine);
   const bool moves_channels =
       g.channels * ElementBytes(shape.problem.type) >= kLeastApartBytes && !(shape.problem.flags & PEAKPOOL_ACCUMULATE);
-  if (AreWindowsApart(g) && decodes && (bytes || !HasDepth(g)) && (!g.channels_last || moves_channels)) return nullptr;
+  if (g.IsApart() && decodes && (bytes || !HasDepth(g)) && (!g.channels_last || moves_channels)) return nullptr;
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
   const Axis& d = g.axis[kDepth];

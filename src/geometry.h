@@ -39,6 +39,8 @@ struct Axis {
     if (before == after) return before;
     return before + after == 1 ? 1 : -1;
   }
+  // Whether no input lies in two windows and taps leave no gaps.
+  bool IsApart() const { return (output == 1 || kernel <= stride) && (dilation == 1 || kernel == 1); }
   // The outputs whose windows may touch inputs [begin, end) are [FirstTouching(begin), TouchingEnd(end)).
   int64_t FirstTouching(int64_t begin) const {
     if (adaptive) return begin * output / input;
@@ -71,6 +73,7 @@ struct Geometry {
   Strides output;      // of y, dy and caller-visible indices
 
   int64_t Taps() const { return axis[0].kernel * axis[1].kernel * axis[2].kernel; }
+  bool IsApart() const { return axis[0].IsApart() && axis[1].IsApart() && axis[2].IsApart(); }
   // A line is one row along the width axis: width elements channels-first, width x channels elements channels-last.
   // Lines are numbered row-major over (batch, channel if channels-first, depth, height).
   int64_t Planes() const { return channels_last ? batch : batch * channels; }

@@ -29,11 +29,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace apart {
 
-inline bool IsApart(const Axis& axis) {
-  return (axis.output == 1 || axis.kernel <= axis.stride) && (axis.dilation == 1 || axis.kernel == 1);
-}
-inline bool IsApart(const Geometry& g) { return IsApart(g.axis[0]) && IsApart(g.axis[1]) && IsApart(g.axis[2]); }
-
 // Elements of an integer's width: what makes them canonical and, one by one, adds them up.
 template <class I>
 struct Element {

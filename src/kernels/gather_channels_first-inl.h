@@ -672,7 +672,7 @@ class InScratch {
 template <class T>
 [[gnu::cold]] void GatherChannelsFirst(const BackwardCall& call) {
   if (call.begin >= call.end) return;
-  if (apart::IsApart(*call.geometry)) {
+  if (call.geometry->IsApart()) {
     apart::ChannelsFirst(call, apart::ElementOf<T>());
   } else if (sizeof(T) == 2 || call.geometry->axis[kHeight].dilation != 1 ||
              call.geometry->axis[kWidth].dilation != 1) {

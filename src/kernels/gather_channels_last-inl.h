@@ -456,7 +456,7 @@ template <class T>
   }
   using I = apart::Bits<T>;
   const bool moves =
-      apart::IsApart(g) && !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<I>()));
+      g.IsApart() && !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<I>()));
   channels_last::ShuffledSum<L> shuffled(call);
   for (int64_t line = call.begin; line < call.end;) {
     const int64_t h = line % height.input, id = line / height.input % depth.input,

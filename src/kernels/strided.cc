@@ -392,7 +392,7 @@ class StridedRun {
   int64_t rows_, segment_code_;
   char *tables_, *y_copy_, *taps_copy_, *x_copy_;
   int32_t *code_, *part_;
-  bool limited_[kKinds];
+  bool limited_[kKinds] = {};
   // What the code is for, and what it touches.
   bool written_ = false;
   int64_t oh_, stop_, before_, after_, groups_;
