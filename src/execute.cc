@@ -215,8 +215,10 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
   const int64_t room = kDecodedBytes / line_taps, slices = room / height.output;
   const int64_t step = std::max<int64_t>((room - LinesOfWindows(height)) * height.stride, 1);
   const auto output_line = [&](int64_t slice, int64_t h) {
-    const int64_t plane = slice / depth.input, d = std::min(slice - plane * depth.input, depth.output);
-    return (plane * depth.output + d) * height.output + h;
+    const int64_t plane = slice / depth.input, d = slice - plane * depth.input;
+    // Slices beyond the last windows have no lines at all.
+    return d < depth.output ? (plane * depth.output + d) * height.output + h
+                            : (plane + 1) * depth.output * height.output;
   };
   bool valid = true;
   for (int64_t begin = lines.begin, end; begin < lines.end; begin = end) {

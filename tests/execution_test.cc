@@ -73,6 +73,26 @@ TEST(Executors, LargeProblemsMatchTheReference) {
   }
 }
 
+// Indices are decoded for the lines that have windows, which those slices have not.
+TEST(Gradients, OfSlicesBeyondTheLastWindow) {
+  Random random(9);
+  for (const char* text :
+       {"f32 ncdhw 1x1x37x4x21 k1 s1 d1x2x1 o36x4x20 plane-i32", "f32 ncdhw 2x3x9x14x14 k1x2x2 s1x2x2 o7x7x7 plane-i64",
+        "f16 ndhwc 2x70x9x15x15 k1x3x3 s1x2x2 o7x7x7 tensor-i64"}) {
+    peakpool_problem problem = Parsed(text);
+    const Plan plan(problem);
+    problem.algorithm = PEAKPOOL_IM2COL;
+    const Plan reference(problem);
+    ASSERT_TRUE(plan && reference) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    const Forward pooled = RunForward(reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random), true);
+    const Bytes dy = RandomGradients(p.type, OutputBytes(p), &random), dx = Untouched(InputBytes(p));
+    EXPECT_TRUE(SameBytes(RunBackward(plan, dy, pooled.index, dx), RunBackward(reference, dy, pooled.index, dx),
+                          ElementBytes(p.type)))
+        << text;
+  }
+}
+
 // The promises of peakpool_parallel_for: at most one call, each task once, and none for small or single-threaded work.
 TEST(Executors, AreCalledAtMostOnceWithEachTaskOnce) {
   if (!HasVectors()) GTEST_SKIP() << "the reference splits work between planes only";
