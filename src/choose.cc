@@ -21,7 +21,7 @@ bool IsFlat(const Shape& shape) {
   if (beside_h <= 1 && beside_w <= 1) return true;
   // Windows of up to 5 taps: small dense planes of types of which a vector holds several rows, or that have no wide
   // kernels.
-  return beside_h <= 2 && beside_w <= 2 && ElementBytes(shape.problem.type) != 4 && h.input * w.input <= 1024 &&
+  return beside_h <= 2 && beside_w <= 2 && shape.element_bytes != 4 && h.input * w.input <= 1024 &&
          g.input.axis[kHeight] == w.input && g.output.axis[kHeight] == w.input;
 }
 
@@ -82,7 +82,7 @@ const char* GatherRefusal(const Shape& shape) {
   // Other formats are decoded to bytes by the line, one channel at least.
   const bool decodes = bytes || (g.Taps() <= 256 && g.axis[kWidth].output <= kLongestDecodedLine);
   const bool moves_channels =
-      g.channels * ElementBytes(shape.problem.type) >= kLeastApartBytes && !(shape.problem.flags & PEAKPOOL_ACCUMULATE);
+      g.channels * shape.element_bytes >= kLeastApartBytes && !(shape.problem.flags & PEAKPOOL_ACCUMULATE);
   if (g.IsApart() && decodes && (bytes || !HasDepth(g)) && (!g.channels_last || moves_channels)) return nullptr;
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
@@ -92,7 +92,7 @@ const char* GatherRefusal(const Shape& shape) {
     if (!g.channels_last || d.kernel > 3 || d.dilation != 1 || !bytes) {
       return "the window has a depth";
     }
-    if (ElementBytes(shape.problem.type) == 2 && d.kernel > d.stride) {
+    if (shape.element_bytes == 2 && d.kernel > d.stride) {
       return "16-bit sums would be rounded between slices of the depth";
     }
   }

@@ -51,13 +51,16 @@ TEST(Executors, GiveTheSameBytes) {
   }
 }
 
+peakpool_problem Im2col(const char* text) {
+  peakpool_problem problem = Parsed(text);
+  problem.algorithm = PEAKPOOL_IM2COL;
+  return problem;
+}
+
 TEST(Executors, LargeProblemsMatchTheReference) {
   Random random(5);
   for (const char* text : kProblems) {
-    peakpool_problem problem = Parsed(text);
-    const Plan plan(problem);
-    problem.algorithm = PEAKPOOL_IM2COL;
-    const Plan reference(problem);
+    const Plan plan(Parsed(text)), reference(Im2col(text));
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();
     const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kBits, &random);
@@ -79,10 +82,7 @@ TEST(Gradients, OfSlicesBeyondTheLastWindow) {
   for (const char* text :
        {"f32 ncdhw 1x1x37x4x21 k1 s1 d1x2x1 o36x4x20 plane-i32", "f32 ncdhw 2x3x9x14x14 k1x2x2 s1x2x2 o7x7x7 plane-i64",
         "f16 ndhwc 2x70x9x15x15 k1x3x3 s1x2x2 o7x7x7 tensor-i64"}) {
-    peakpool_problem problem = Parsed(text);
-    const Plan plan(problem);
-    problem.algorithm = PEAKPOOL_IM2COL;
-    const Plan reference(problem);
+    const Plan plan(Parsed(text)), reference(Im2col(text));
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();
     const Forward pooled = RunForward(reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random), true);

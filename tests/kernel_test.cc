@@ -111,6 +111,10 @@ class Kernel : public ::testing::TestWithParam<Table> {
     if (!HasVectors()) GTEST_SKIP() << "this machine runs no vector target of this build";
   }
 
+  int64_t Draw(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
+
   void CheckForward(const char* name, ForwardKernel kernel, const peakpool_problem& p) {
     const Geometry geometry = GeometryOf(p);
     const Bytes x =
@@ -325,23 +329,20 @@ TEST_P(WindowKernel, WindowsApart) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_last == nullptr) return;
     const int64_t lanes = static_cast<int64_t>(kernels.lanes);
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     for (int i = 0; i < 300 && !HasFailure(); ++i) {
-      const int64_t channels = i % 50 == 0 ? 2500 : i % 5 == 0 ? draw(1, lanes) : lanes + draw(0, 3 * lanes);
+      const int64_t channels = i % 50 == 0 ? 2500 : i % 5 == 0 ? Draw(1, lanes) : lanes + Draw(0, 3 * lanes);
       peakpool_problem p =
-          Problem(PEAKPOOL_CHANNELS_LAST, draw(1, 2), channels, draw(1, 12), draw(1, 20), PEAKPOOL_INDEX_WINDOW_U8);
+          Problem(PEAKPOOL_CHANNELS_LAST, Draw(1, 2), channels, Draw(1, 12), Draw(1, 20), PEAKPOOL_INDEX_WINDOW_U8);
       for (int a = 0; a < 2; ++a) {
-        const bool whole = draw(0, 2) == 0;
-        p.kernel[a] = whole ? p.input[a] : draw(1, std::min<int64_t>(p.input[a], 16));
-        p.stride[a] = p.kernel[a] + draw(0, 2);
-        if (!whole) p.padding[a] = {draw(0, p.kernel[a] / 2), draw(0, p.kernel[a] / 2)};
+        const bool whole = Draw(0, 2) == 0;
+        p.kernel[a] = whole ? p.input[a] : Draw(1, std::min<int64_t>(p.input[a], 16));
+        p.stride[a] = p.kernel[a] + Draw(0, 2);
+        if (!whole) p.padding[a] = {Draw(0, p.kernel[a] / 2), Draw(0, p.kernel[a] / 2)};
       }
       if (p.kernel[0] * p.kernel[1] > 255) p.index_format = PEAKPOOL_INDEX_WINDOW_U16;
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
-      if (draw(0, 4) == 0) AddGaps(&p);
+      if (Draw(0, 4) == 0) AddGaps(&p);
       CheckForward("window_channels_last", kernels.window_channels_last, p);
     }
   });
@@ -352,26 +353,23 @@ TEST_P(WindowKernel, WindowsApart) {
 TEST_P(WindowKernel, StridedLines) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_first == nullptr) return;
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     const int64_t lanes = static_cast<int64_t>(kernels.lanes);
     for (int i = 0; i < 600 && !HasFailure(); ++i) {
-      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 2), draw(1, 40), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), Draw(1, 40), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
       p.rank = 3;
-      const bool plain = draw(0, 2) == 0;
+      const bool plain = Draw(0, 2) == 0;
       for (int a = 0; a < 3; ++a) {
         const bool row = a == 2;
-        p.kernel[a] = plain && a > 0 ? 2 : row ? draw(2, 3) : draw(0, 3) == 0 || a == 1 ? draw(1, 3) : 1;
-        p.stride[a] = row || plain ? 2 : draw(1, 3);
-        p.input[a] = row ? draw(p.kernel[a], draw(0, 3) == 0 ? 5 * lanes : lanes) : a == 1 ? draw(1, 20) : draw(1, 3);
+        p.kernel[a] = plain && a > 0 ? 2 : row ? Draw(2, 3) : Draw(0, 3) == 0 || a == 1 ? Draw(1, 3) : 1;
+        p.stride[a] = row || plain ? 2 : Draw(1, 3);
+        p.input[a] = row ? Draw(p.kernel[a], Draw(0, 3) == 0 ? 5 * lanes : lanes) : a == 1 ? Draw(1, 20) : Draw(1, 3);
         if (plain) p.input[a] = a == 0 ? 1 : (p.input[a] + 1) / 2 * 2;
-        if (!plain) p.padding[a] = {draw(0, p.kernel[a] - 1), draw(0, p.kernel[a] - 1)};
+        if (!plain) p.padding[a] = {Draw(0, p.kernel[a] - 1), Draw(0, p.kernel[a] - 1)};
         if (p.padding[a].before + p.input[a] + p.padding[a].after < p.kernel[a]) p.input[a] = p.kernel[a];
       }
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
-      if (draw(0, 5) == 0) AddGaps(&p);
+      if (Draw(0, 5) == 0) AddGaps(&p);
       CheckForward("window_channels_first", kernels.window_channels_first, p);
     }
   });
@@ -382,22 +380,19 @@ TEST_P(WindowKernel, StridedLines) {
 TEST_P(WindowKernel, CentredWindows) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_first == nullptr) return;
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     for (int i = 0; i < 400 && !HasFailure(); ++i) {
       const bool large = i % 20 == 0;
-      const int64_t most = large ? 150 : draw(1, 40);
-      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 2), large ? 1 : draw(1, 30), draw(1, most),
-                                   draw(1, most), PEAKPOOL_INDEX_WINDOW_U8);
+      const int64_t most = large ? 150 : Draw(1, 40);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), large ? 1 : Draw(1, 30), Draw(1, most),
+                                   Draw(1, most), PEAKPOOL_INDEX_WINDOW_U8);
       for (int a = 0; a < 2; ++a) {
-        p.kernel[a] = draw(0, 3) == 0 ? 5 : draw(1, 3);
-        p.dilation[a] = draw(0, 1) ? 1 : draw(1, 4);
-        const int64_t before = p.kernel[a] == 2 ? draw(0, 1) : p.kernel[a] / 2;
+        p.kernel[a] = Draw(0, 3) == 0 ? 5 : Draw(1, 3);
+        p.dilation[a] = Draw(0, 1) ? 1 : Draw(1, 4);
+        const int64_t before = p.kernel[a] == 2 ? Draw(0, 1) : p.kernel[a] / 2;
         p.padding[a] = {before * p.dilation[a], (p.kernel[a] - 1 - before) * p.dilation[a]};
       }
       Resolve(&p);
-      if (draw(0, 4) == 0) AddGaps(&p);
+      if (Draw(0, 4) == 0) AddGaps(&p);
       CheckForward("window_channels_first", kernels.window_channels_first, p);
     }
   });
@@ -407,31 +402,28 @@ TEST_P(WindowKernel, CentredWindows) {
 // dilation; channels-last: up to 3 on every axis, with any stride and dilation.
 TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
   ForEachTarget([&](const Kernels& kernels) {
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     for (int i = 0; i < 3000 && !HasFailure(); ++i) {
       const bool last = i % 2 != 0;
       peakpool_problem p = Parsed(last ? "f32 ndhwc 1x1x1x1x1 k1 window-u8" : "f32 ncdhw 1x1x1x1x1 k1 window-u8");
       p.type = GetParam().type;
-      p.batch = draw(1, 2);
+      p.batch = Draw(1, 2);
       const int64_t most = 3 * static_cast<int64_t>(kernels.lanes);
-      p.channels = last ? draw(1, draw(0, 1) ? most : 5) : draw(1, 3);
+      p.channels = last ? Draw(1, Draw(0, 1) ? most : 5) : Draw(1, 3);
       bool legal = true;
       for (int a = 0; a < 3; ++a) {
         const bool row = !last && a == 2;
-        p.kernel[a] = row ? draw(2, 3) : draw(1, 3);
-        p.stride[a] = row ? draw(1, 2) : draw(1, 4);
-        p.dilation[a] = last && i % 4 != 1 ? draw(1, 3) : 1;
+        p.kernel[a] = row ? Draw(2, 3) : Draw(1, 3);
+        p.stride[a] = row ? Draw(1, 2) : Draw(1, 4);
+        p.dilation[a] = last && i % 4 != 1 ? Draw(1, 3) : 1;
         const int64_t reach = (p.kernel[a] - 1) * p.dilation[a] + 1;
-        p.padding[a] = {draw(0, reach - 1), draw(0, reach - 1)};
-        p.input[a] = draw(1, row && draw(0, 1) ? 2 * most : 7);
+        p.padding[a] = {Draw(0, reach - 1), Draw(0, reach - 1)};
+        p.input[a] = Draw(1, row && Draw(0, 1) ? 2 * most : 7);
         legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= reach;
       }
       if (!legal) continue;
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
-      if (draw(0, 2) == 0) AddGaps(&p);
+      if (Draw(0, 2) == 0) AddGaps(&p);
       if (last && kernels.window_channels_last != nullptr) {
         CheckForward("window_channels_last", kernels.window_channels_last, p);
       }
@@ -451,27 +443,24 @@ TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
 TEST_P(WindowKernel, GradientsOfDilatedWindows) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.gather_channels_first == nullptr) return;
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     const int64_t lanes = static_cast<int64_t>(kernels.lanes);
     for (int i = 0; i < 150 && !HasFailure(); ++i) {
       const bool last = i % 2 == 0;
-      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, draw(1, 2),
-                                   last ? draw(1, 3 * lanes) : draw(1, 9), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
-      p.kernel[0] = p.kernel[1] = draw(2, 3);
+      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, Draw(1, 2),
+                                   last ? Draw(1, 3 * lanes) : Draw(1, 9), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      p.kernel[0] = p.kernel[1] = Draw(2, 3);
       bool legal = true;
       for (int a = 0; a < 2; ++a) {
-        p.dilation[a] = draw(1, 8);
+        p.dilation[a] = Draw(1, 8);
         const int64_t reach = (p.kernel[a] - 1) * p.dilation[a];
-        p.padding[a] = {draw(0, reach), draw(0, reach)};
-        p.input[a] = draw(1, a == 1 && !last ? 5 * lanes : 20);
+        p.padding[a] = {Draw(0, reach), Draw(0, reach)};
+        p.input[a] = Draw(1, a == 1 && !last ? 5 * lanes : 20);
         legal &= p.padding[a].before + p.input[a] + p.padding[a].after > reach;
       }
       if (!legal) continue;
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
-      if (draw(0, 2) == 0) AddGaps(&p);
+      if (Draw(0, 2) == 0) AddGaps(&p);
       CheckBackward(last ? "gather_channels_last" : "gather_channels_first",
                     last ? kernels.gather_channels_last : kernels.gather_channels_first, p);
     }
@@ -482,34 +471,31 @@ TEST_P(WindowKernel, GradientsOfDilatedWindows) {
 TEST_P(WindowKernel, GradientsOfWindowsApart) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.gather_channels_first == nullptr) return;
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     const int64_t lanes = static_cast<int64_t>(kernels.lanes);
     for (int i = 0; i < 1500 && !HasFailure(); ++i) {
       const bool last = i % 3 == 0;
-      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, draw(1, 2), 1, 1, 1,
+      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), 1, 1, 1,
                                    PEAKPOOL_INDEX_WINDOW_U8);
       p.rank = 3;
-      p.channels = last ? draw(1, 3 * lanes) : draw(1, 9);
+      p.channels = last ? Draw(1, 3 * lanes) : Draw(1, 9);
       bool legal = true;
       for (int a = 0; a < 3; ++a) {
-        const bool row = !last && a == 2, plain = draw(0, 1);
-        p.kernel[a] = a == 0 && plain ? 1 : draw(0, 2) == 0 ? draw(1, 9) : draw(1, 3);
+        const bool row = !last && a == 2, plain = Draw(0, 1);
+        p.kernel[a] = a == 0 && plain ? 1 : Draw(0, 2) == 0 ? Draw(1, 9) : Draw(1, 3);
         if (a != 0 && plain) p.kernel[a] = 2;
-        p.stride[a] = p.kernel[a] + (plain ? 0 : draw(0, 2));
-        p.input[a] = draw(1, row && draw(0, 1) ? 5 * lanes : 7);
+        p.stride[a] = p.kernel[a] + (plain ? 0 : Draw(0, 2));
+        p.input[a] = Draw(1, row && Draw(0, 1) ? 5 * lanes : 7);
         if (a == 0 && plain) p.input[a] = 1;
-        if (plain && draw(0, 1)) p.input[a] = (p.input[a] + p.stride[a] - 1) / p.stride[a] * p.stride[a];
+        if (plain && Draw(0, 1)) p.input[a] = (p.input[a] + p.stride[a] - 1) / p.stride[a] * p.stride[a];
         p.padding[a] =
-            plain ? peakpool_padding{0, 0} : peakpool_padding{draw(0, p.kernel[a] - 1), draw(0, p.kernel[a] - 1)};
-        if (draw(0, 5) == 0) p.kernel[a] = p.input[a], p.stride[a] = 1, p.padding[a] = {0, 0};
+            plain ? peakpool_padding{0, 0} : peakpool_padding{Draw(0, p.kernel[a] - 1), Draw(0, p.kernel[a] - 1)};
+        if (Draw(0, 5) == 0) p.kernel[a] = p.input[a], p.stride[a] = 1, p.padding[a] = {0, 0};
         legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= p.kernel[a];
       }
       if (!legal || p.kernel[0] * p.kernel[1] * p.kernel[2] > 256) continue;
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
-      if (draw(0, 2) == 0) AddGaps(&p);
+      if (Draw(0, 2) == 0) AddGaps(&p);
       CheckBackward(last ? "gather_channels_last" : "gather_channels_first",
                     last ? kernels.gather_channels_last : kernels.gather_channels_first, p);
     }
@@ -522,33 +508,30 @@ GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(WideKernel);
 // Windows of 1 to 20 taps on either axis, with strides, and planes and channels around multiples of the block sizes.
 TEST_P(WideKernel, WideWindowsOfEveryShape) {
   ForEachTarget([&](const Kernels& kernels) {
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     const int64_t lanes = static_cast<int64_t>(kernels.lanes);
     for (int i = 0; i < 1200 && !HasFailure(); ++i) {
       const bool last = i % 2 != 0;
       const ForwardKernel kernel = last ? kernels.wide_channels_last : kernels.wide_channels_first;
       if (kernel == nullptr) continue;
-      const int64_t most = draw(0, 1) ? 9 : 3 * lanes;
+      const int64_t most = Draw(0, 1) ? 9 : 3 * lanes;
       const int32_t formats[] = {PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_WINDOW_U16, PEAKPOOL_INDEX_WINDOW_U32};
-      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, draw(1, 2),
-                                   draw(1, last ? 5 * lanes : 4), 1, 1, PEAKPOOL_INDEX_WINDOW_U32);
+      peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, Draw(1, 2),
+                                   Draw(1, last ? 5 * lanes : 4), 1, 1, PEAKPOOL_INDEX_WINDOW_U32);
       bool legal = true;
       for (int a = 0; a < 2; ++a) {
-        p.kernel[a] = draw(0, 4) == 0 ? draw(1, 3) : draw(4, draw(0, 2) == 0 ? 20 : 9);
-        if (a == 1 && draw(0, 1)) p.kernel[1] = p.kernel[0];
-        p.stride[a] = draw(0, 1) ? 1 : draw(1, p.kernel[a] + 1);
-        p.padding[a] = {draw(0, p.kernel[a] - 1), draw(0, p.kernel[a] - 1)};
-        p.input[a] = draw(1, a == 1 && !last ? most : 24);
-        if (draw(0, 9) == 0) p.kernel[a] = p.input[a], p.padding[a] = {0, 0};
+        p.kernel[a] = Draw(0, 4) == 0 ? Draw(1, 3) : Draw(4, Draw(0, 2) == 0 ? 20 : 9);
+        if (a == 1 && Draw(0, 1)) p.kernel[1] = p.kernel[0];
+        p.stride[a] = Draw(0, 1) ? 1 : Draw(1, p.kernel[a] + 1);
+        p.padding[a] = {Draw(0, p.kernel[a] - 1), Draw(0, p.kernel[a] - 1)};
+        p.input[a] = Draw(1, a == 1 && !last ? most : 24);
+        if (Draw(0, 9) == 0) p.kernel[a] = p.input[a], p.padding[a] = {0, 0};
         legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= p.kernel[a];
       }
       if (!legal) continue;
-      p.index_format = p.kernel[0] * p.kernel[1] <= 256 ? formats[draw(0, 2)] : formats[draw(1, 2)];
+      p.index_format = p.kernel[0] * p.kernel[1] <= 256 ? formats[Draw(0, 2)] : formats[Draw(1, 2)];
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
-      if (draw(0, 2) == 0) AddGaps(&p);
+      if (Draw(0, 2) == 0) AddGaps(&p);
       CheckForward(last ? "wide_channels_last" : "wide_channels_first", kernel, p);
     }
   });
@@ -602,28 +585,25 @@ TEST_P(Kernel, SeparableTakesEveryWindow) {
 // With forms of their own: windows of few rows, dilated along the depth, and of whole images.
 TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
   ForEachTarget([&](const Kernels& kernels) {
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     for (int i = 0; i < 120; ++i) {
-      const int32_t layout = draw(0, 3) == 0 ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST;
+      const int32_t layout = Draw(0, 3) == 0 ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST;
       const bool last = layout == PEAKPOOL_CHANNELS_LAST, global = i % 5 == 0;
       const int64_t most = 2 * static_cast<int64_t>(kernels.lanes) + 3;
-      peakpool_problem p = Problem(layout, draw(1, 2), last ? draw(1, most) : draw(1, 3), 1, 1,
-                                   draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16);
+      peakpool_problem p = Problem(layout, Draw(1, 2), last ? Draw(1, most) : Draw(1, 3), 1, 1,
+                                   Draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16);
       p.rank = 3;
       for (int a = 0; a < 3; ++a) {
-        p.input[a] = a == 0 ? draw(1, 14) : a == 1 ? draw(1, 9) : draw(1, last || global ? 9 : most);
-        p.kernel[a] = global ? (p.input[a] = std::min<int64_t>(p.input[a], 6)) : draw(1, 3);
-        p.stride[a] = draw(1, 3);
-        p.dilation[a] = global ? 1 : draw(1, 3);
+        p.input[a] = a == 0 ? Draw(1, 14) : a == 1 ? Draw(1, 9) : Draw(1, last || global ? 9 : most);
+        p.kernel[a] = global ? (p.input[a] = std::min<int64_t>(p.input[a], 6)) : Draw(1, 3);
+        p.stride[a] = Draw(1, 3);
+        p.dilation[a] = global ? 1 : Draw(1, 3);
         const int64_t reach = (p.kernel[a] - 1) * p.dilation[a];
         p.padding[a] = {0, 0};
-        if (!global) p.padding[a] = {draw(0, reach), draw(0, reach)};
+        if (!global) p.padding[a] = {Draw(0, reach), Draw(0, reach)};
         p.input[a] = std::max(p.input[a], reach + 1);
       }
       Resolve(&p);
-      if (draw(0, 3) == 0) AddGaps(&p);
+      if (Draw(0, 3) == 0) AddGaps(&p);
       CheckForward("separable", kernels.separable, p);
       if (HasFailure()) return;
     }
@@ -635,32 +615,29 @@ TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
 TEST_P(Kernel, SeparableTakesShortLinesOfManyPlanes) {
   ForEachTarget([&](const Kernels& kernels) {
     const int64_t lanes = std::max<int64_t>(6, static_cast<int64_t>(kernels.lanes));
-    const auto draw = [&](int64_t low, int64_t high) {
-      return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
-    };
     for (int i = 0; i < 36; ++i) {
-      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, draw(1, 3), draw(2, 30), 1, 1,
-                                   draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U16 : PEAKPOOL_INDEX_WINDOW_U32);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 3), Draw(2, 30), 1, 1,
+                                   Draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U16 : PEAKPOOL_INDEX_WINDOW_U32);
       p.rank = 3;
       const bool one = i % 2 == 0;
-      const int64_t depth = draw(0, 2) == 0 ? draw(2, 5) : 1, width = one ? draw(2, lanes / 3) : draw(2, lanes + 3);
+      const int64_t depth = Draw(0, 2) == 0 ? Draw(2, 5) : 1, width = one ? Draw(2, lanes / 3) : Draw(2, lanes + 3);
       p.kernel[0] = depth;
-      p.stride[0] = draw(1, depth + 1);
-      p.input[0] = depth == 1 ? 1 : draw(depth, 9);
-      p.kernel[1] = draw(8, 11);
-      p.stride[1] = draw(1, 9);
-      p.input[1] = draw(11, 20);
-      p.kernel[2] = one ? draw(1, width) : draw(2, 9);
+      p.stride[0] = Draw(1, depth + 1);
+      p.input[0] = depth == 1 ? 1 : Draw(depth, 9);
+      p.kernel[1] = Draw(8, 11);
+      p.stride[1] = Draw(1, 9);
+      p.input[1] = Draw(11, 20);
+      p.kernel[2] = one ? Draw(1, width) : Draw(2, 9);
       p.stride[2] = one ? width : 1;
       p.input[2] = one ? width : std::max(width, p.kernel[2]);
       for (int a = 0; a < 3; ++a) {
         p.dilation[a] = 1;
         p.padding[a] = {0, 0};
       }
-      p.padding[1] = {draw(0, 4), draw(0, 4)};
+      p.padding[1] = {Draw(0, 4), Draw(0, 4)};
       if (!one) p.padding[2] = {p.kernel[2] / 2, p.kernel[2] / 2};
       Resolve(&p);
-      if (draw(0, 3) == 0) AddGaps(&p);
+      if (Draw(0, 3) == 0) AddGaps(&p);
       CheckForward("separable", kernels.separable, p);
       if (HasFailure()) return;
     }

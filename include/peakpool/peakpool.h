@@ -214,8 +214,8 @@ PEAKPOOL_API peakpool_status peakpool_forward(const peakpool_plan* plan, const v
 // dx[index[o]] += dy[o], over a dx that is zeroed first unless PEAKPOOL_ACCUMULATE is set. f32, f64, f16 and bf16; the
 // 16-bit types sum in f32 and round once. Sums run in ascending output position, hence the same bits for any number of
 // threads. Errors: INVALID_ARGUMENT; UNSUPPORTED for an integer type or a problem without index format; INVALID_INDEX
-// for an index outside its window (dx is then unspecified, nothing outside dx is touched). Every NaN in dx is then the
-// canonical quiet one. Thread-safe for distinct dx.
+// for an index outside its window (dx is then unspecified, nothing outside dx is touched). A NaN in dx is the
+// canonical quiet one afterwards, also one that nothing was added to. Thread-safe for distinct dx.
 PEAKPOOL_API peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, const void* index, void* dx,
                                                const peakpool_executor* executor);
 

@@ -77,7 +77,7 @@ inline int64_t Step(const Axis& axis) {
 // How far lines follow each other without a gap.
 enum Dense { kLine, kSlice, kTensor };
 
-inline Dense DenseLines(const Geometry& g, const Strides& strides, bool output) {
+inline Dense DenseExtent(const Geometry& g, const Strides& strides, bool output) {
   const auto size = [&](int a) { return output ? g.axis[a].output : g.axis[a].input; };
   int64_t pitch = size(kWidth);
   if (size(kHeight) != 1 && strides.axis[kHeight] != pitch) return kLine;
@@ -436,10 +436,10 @@ template <class I>
   const I* const dy = static_cast<const I*>(call.dy);
   const uint8_t* const taps = static_cast<const uint8_t*>(call.taps.base) - call.taps.origin;
   I* const dx = static_cast<I*>(call.dx);
-  const Dense dense_output = HWY_MIN(DenseLines(g, g.output, true), DenseLines(g, tap_strides, true));
+  const Dense dense_output = HWY_MIN(DenseExtent(g, g.output, true), DenseExtent(g, tap_strides, true));
   const int64_t step = height.output == 1 ? height.input : height.stride;
   if (depth.input == 1 && depth.output == 1 && depth.kernel == 1 && height.pad_before == 0 &&
-      height.input == height.output * step && dense_output == kTensor && DenseLines(g, g.input, false) == kTensor &&
+      height.input == height.output * step && dense_output == kTensor && DenseExtent(g, g.input, false) == kTensor &&
       call.begin % step == 0 && call.end % step == 0) {
     // No plane ends before its last window: as if all were one.
     const int64_t first = call.begin / step * width.output, rows = (call.end - call.begin) / step;

@@ -35,7 +35,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 namespace gather_first {
 
 using apart::Dense;
-using apart::DenseLines;
+using apart::DenseExtent;
 using apart::kLine;
 using apart::kSlice;
 using apart::kTensor;
@@ -367,12 +367,12 @@ class Gatherer {
         first_slice_(begin / height_.input),
         last_slice_((end - 1) / height_.input) {
     const Axis& depth = task.g.axis[kDepth];
-    dense_output_ = HWY_MIN(DenseLines(task.g, task.g.output, true), DenseLines(task.g, task.tap_strides, true));
+    dense_output_ = HWY_MIN(DenseExtent(task.g, task.g.output, true), DenseExtent(task.g, task.tap_strides, true));
     // Output lines are counted as if each slice had its own.
     if (depth.input != depth.output || depth.stride != 1 || depth.pad_before != 0) {
       dense_output_ = HWY_MIN(dense_output_, kSlice);
     }
-    dense_dx_ = DenseLines(task.g, task.g.input, false);
+    dense_dx_ = DenseExtent(task.g, task.g.input, false);
   }
 
   [[gnu::cold]] void Run() {
@@ -523,9 +523,9 @@ class InScratch {
         dy_(static_cast<const T*>(call.dy)),
         taps_(static_cast<const uint8_t*>(call.taps.base) - call.taps.origin),
         dx_(static_cast<T*>(call.dx)),
-        dense_dx_(DenseLines(g_, g_.input, false) == kTensor),
-        dense_dy_(DenseLines(g_, g_.output, true) == kTensor),
-        dense_taps_(DenseLines(g_, call.taps.strides, true) == kTensor) {}
+        dense_dx_(DenseExtent(g_, g_.input, false) == kTensor),
+        dense_dy_(DenseExtent(g_, g_.output, true) == kTensor),
+        dense_taps_(DenseExtent(g_, call.taps.strides, true) == kTensor) {}
 
   [[gnu::cold]] void Run() const {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];

@@ -318,6 +318,10 @@ class SeparableRun : SeparablePlan {
 
   int64_t Image(int64_t plane) const { return geometry_.channels_last ? plane : plane / geometry_.channels; }
   int64_t Channel(int64_t plane) const { return geometry_.channels_last ? 0 : plane % geometry_.channels; }
+  // Where a plane begins.
+  int64_t PlaneOffset(const Strides& s, int64_t plane) const {
+    return Image(plane) * s.batch + Channel(plane) * s.channel;
+  }
 
   // Reduces all taps of one block of outputs and stores it.
   template <class PlanWidthTap>
@@ -361,10 +365,8 @@ class SeparableRun : SeparablePlan {
   [[gnu::cold]] bool ReducePlane(int64_t plane, int64_t z, int64_t oy, int64_t rows, int64_t tap_origin, KeyArray to,
                                  bool fresh, const PlanWidthTap& plan_width) {
     const Strides& s = geometry_.input;
-    const int64_t n = Image(plane), c = Channel(plane);
-    const char* x =
-        static_cast<const char*>(call_.x) + (n * s.batch + c * s.channel + z * s.axis[kDepth]) * element_.bytes;
-    const int64_t readable = Readable(n, c, z);
+    const char* x = static_cast<const char*>(call_.x) + (PlaneOffset(s, plane) + z * s.axis[kDepth]) * element_.bytes;
+    const int64_t readable = Readable(Image(plane), Channel(plane), z);
     const bool one_pass = tile_.taps_y == height_.kernel && tile_.taps_x == width_.kernel;
     bool any = false;
     for (int64_t ty = 0; ty < height_.kernel; ty += tile_.taps_y) {
@@ -424,9 +426,9 @@ class SeparableRun : SeparablePlan {
     const SeparableWidth& p = width_plan_;
     const auto start = [&](const Target& target) {
       const Strides& s = target.strides;
-      return target.base + (Image(plane) * s.batch + Channel(plane) * s.channel + oz * s.axis[kDepth] +
-                            oy * s.axis[kHeight] + p.ox * s.axis[kWidth] + p.channel) *
-                               target.bytes;
+      return target.base +
+             (PlaneOffset(s, plane) + oz * s.axis[kDepth] + oy * s.axis[kHeight] + p.ox * s.axis[kWidth] + p.channel) *
+                 target.bytes;
     };
     const bool any_empty = empty || may_be_empty_;
     if (any_empty) {
@@ -455,6 +457,11 @@ class SeparableRun : SeparablePlan {
 
   // --- Global pooling ---------------------------------------------------------------------------------------------
 
+  // Whether one window is the whole axis.
+  static bool IsGlobal(const Axis& axis) {
+    return axis.output == 1 && axis.kernel == axis.input && axis.dilation == 1 && axis.pad_before == 0;
+  }
+
   // Whole planes of few vectors, channels-first: each is reduced to one vector, then neighbouring lanes of many planes
   // at a time. False if the call is something else.
   [[gnu::cold]] bool GlobalPlanes() const {
@@ -462,7 +469,7 @@ class SeparableRun : SeparablePlan {
     int64_t size = 1;
     for (int i = kWidth; i >= kDepth; --i) {
       const Axis& a = geometry_.axis[i];
-      if (a.output != 1 || a.kernel != a.input || a.dilation != 1 || a.pad_before != 0) return false;
+      if (!IsGlobal(a)) return false;
       if (a.input > 1 && (geometry_.input.axis[i] != size || (HasTaps() && tap_step_[i] != size))) return false;
       size *= a.input;
     }
@@ -475,14 +482,13 @@ class SeparableRun : SeparablePlan {
                            keys + (most * (pitch + n) + 2 * n) * loops_.lane_bytes};
     const Strides& s = geometry_.input;
     for (int64_t line = call_.begin; line < call_.end;) {
-      const int64_t image = Image(line), c = Channel(line);
       const int64_t planes = std::min({most, call_.end - line, images_of_planes_ - line % images_of_planes_});
-      const char* x = static_cast<const char*>(call_.x) + (image * s.batch + c * s.channel) * element_.bytes;
+      const char* x = static_cast<const char*>(call_.x) + PlaneOffset(s, line) * element_.bytes;
       Load(x, s.channel, planes, size, s.channel == size ? planes * size : size, s.channel == size ? size : 0, keys,
            pitch, pitch);
       loops_.reduce_planes(keys, planes, size, pitch, best);
-      StorePlanes(best.keys, image, c, planes, Values());
-      if (HasTaps()) StorePlanes(best.taps, image, c, planes, Taps());
+      StorePlanes(best.keys, line, planes, Values());
+      if (HasTaps()) StorePlanes(best.taps, line, planes, Taps());
       line += planes;
     }
     return true;
@@ -493,9 +499,7 @@ class SeparableRun : SeparablePlan {
   [[gnu::cold]] bool GlobalPixels() {
     const Axis &d = depth_, &h = height_, &w = width_;
     if (!geometry_.channels_last || d.kernel != 1 || d.output != 1 || !HasLines()) return false;
-    for (const Axis& a : {h, w}) {
-      if (a.output != 1 || a.kernel != a.input || a.dilation != 1 || a.pad_before != 0) return false;
-    }
+    if (!IsGlobal(h) || !IsGlobal(w)) return false;
     const Strides& in = geometry_.input;
     constexpr int64_t kMostPixels = 7;
     const int64_t most = std::min(inner_, 32 * n_);
@@ -529,11 +533,11 @@ class SeparableRun : SeparablePlan {
     return true;
   }
 
-  static void StorePlanes(const char* from, int64_t image, int64_t c, int64_t planes, const Target& target) {
+  void StorePlanes(const char* from, int64_t plane, int64_t planes, const Target& target) const {
     const Strides& s = target.strides;
     const bool dense = s.channel == 1 || planes == 1;
-    target.Store(from, 1, dense ? 1 : planes, dense ? planes : 1,
-                 target.base + (image * s.batch + c * s.channel) * target.bytes, s.channel, dense ? planes : 1, 0);
+    target.Store(from, 1, dense ? 1 : planes, dense ? planes : 1, target.base + PlaneOffset(s, plane) * target.bytes,
+                 s.channel, dense ? planes : 1, 0);
   }
 
   // --- Small images -----------------------------------------------------------------------------------------------
@@ -552,20 +556,14 @@ class SeparableRun : SeparablePlan {
 
     // Keys are their own lanes.
     SeparableRun transposed(problem, {bytes, loops_.identity}, loops_);
-    const auto run = [](int64_t step, int64_t pitch, int64_t size) { return step == size && pitch == size; };
     for (int64_t plane = call_.begin / LinesPerPlane(), end = plane + t.images; plane < end;) {
       const int64_t count = std::min({t.group, end - plane, images_of_planes_ - plane % images_of_planes_});
-      const auto start = [&](const Strides& s) { return Image(plane) * s.batch + Channel(plane) * s.channel; };
       const Strides& s = geometry_.input;
       const int64_t step = PlaneStep(s);
       char* const loaded = t.in_rounds % 2 == 0 ? x : rest;
-      const char* const from = static_cast<const char*>(call_.x) + start(s) * element_.bytes;
-      if (run(step, t.in_pitch, t.in)) {
-        Load(from, 0, 1, count * t.in, count * t.in, 0, loaded, 0, 0);
-      } else {
-        Load(from, step, count, t.in, step == t.in ? count * t.in : t.in, step == t.in ? t.in : 0, loaded, t.in_pitch,
-             t.in_pitch);
-      }
+      const char* const from = static_cast<const char*>(call_.x) + PlaneOffset(s, plane) * element_.bytes;
+      Load(from, step, count, t.in, step == t.in ? count * t.in : t.in, step == t.in ? t.in : 0, loaded, t.in_pitch,
+           t.in_pitch);
       for (int r = 0; r < t.in_rounds; ++r) {
         const bool even = (t.in_rounds - r) % 2 == 0;
         loops_.deinterleave(even ? x : rest, t.group * t.in_pitch, even ? rest : x);
@@ -576,14 +574,10 @@ class SeparableRun : SeparablePlan {
           loops_.interleave(r % 2 == 0 ? result : rest, t.group * t.out_pitch, r % 2 == 0 ? rest : result);
         }
         if (t.out_rounds % 2 != 0) result = rest;
-        char* const to = target.base + start(target.strides) * target.bytes;
         const int64_t distance = PlaneStep(target.strides);
-        if (run(distance, t.out_pitch, t.out)) {
-          target.Store(result, 0, 1, count * t.out, to, 0, count * t.out, 0);
-        } else {
-          const bool flat = distance == t.out;
-          target.Store(result, t.out_pitch, count, t.out, to, distance, flat ? count * t.out : t.out, flat ? t.out : 0);
-        }
+        const bool flat = distance == t.out;
+        target.Store(result, t.out_pitch, count, t.out, target.base + PlaneOffset(target.strides, plane) * target.bytes,
+                     distance, flat ? count * t.out : t.out, flat ? t.out : 0);
       };
       store(y, Values());
       if (HasTaps()) store(taps, Taps());
@@ -648,16 +642,14 @@ class SeparableRun : SeparablePlan {
     for (int64_t plane = call_.begin / height_.output; plane < call_.end / height_.output;) {
       const int64_t planes =
           std::min({most, call_.end / height_.output - plane, images_of_planes_ - plane % images_of_planes_});
-      const int64_t image = Image(plane), c = Channel(plane);
-      const Strides& s = geometry_.input;
-      Load(static_cast<const char*>(call_.x) + (image * s.batch + c * s.channel) * element_.bytes, width_.input,
+      Load(static_cast<const char*>(call_.x) + PlaneOffset(geometry_.input, plane) * element_.bytes, width_.input,
            planes * height_.input, width_.input, planes * in_plane, width_.input, rows.keys, n, n);
       loops_.grow_rows(lookups, planes * height_.input, rows);
       loops_.reduce_rows(height_, tap_step_[kHeight], planes, rows, best);
       const auto store = [&](const char* from, const Target& target) {
         target.Store(from, n, planes * height_.output, width_.output,
-                     target.base + (image * target.strides.batch + c * target.strides.channel) * target.bytes,
-                     width_.output, planes * out_plane, width_.output);
+                     target.base + PlaneOffset(target.strides, plane) * target.bytes, width_.output, planes * out_plane,
+                     width_.output);
       };
       store(best.keys, Values());
       if (HasTaps()) store(best.taps, Taps());
@@ -730,8 +722,7 @@ class SeparableRun : SeparablePlan {
       const auto store = [&](const char* from, const Target& target) {
         const Strides& s = target.strides;
         const int64_t slice = line / h.output, plane = slice / d.output;
-        const int64_t start = Image(plane) * s.batch + Channel(plane) * s.channel + slice % d.output * s.axis[kDepth] +
-                              first * s.axis[kHeight];
+        const int64_t start = PlaneOffset(s, plane) + slice % d.output * s.axis[kDepth] + first * s.axis[kHeight];
         const bool flat = dense || s.axis[kHeight] == w.output;
         target.Store(from, pitch, count, w.output, target.base + start * target.bytes,
                      dense ? w.output : s.axis[kHeight], flat ? count * w.output : w.output, flat ? w.output : 0);
@@ -784,14 +775,15 @@ class SeparableRun : SeparablePlan {
     const bool whole_vectors = width_plan_.count >= n_;
     int64_t o = line % h.output, slice = line / h.output;
     for (; count > 0; o = 0, ++slice) {
-      const int64_t oz = slice % d.output, plane = slice / d.output, n = Image(plane), c = Channel(plane);
+      const int64_t oz = slice % d.output, plane = slice / d.output;
       const int64_t tz = d.FirstTap(oz), depths = d.TapEnd(oz) - tz, z = d.Begin(oz) + tz * d.dilation;
       const int64_t tap = problem_.tap_origin + tz * tap_step_[kDepth];
       const char* const x =
-          static_cast<const char*>(call_.x) + (n * s.batch + c * s.channel + z * s.axis[kDepth] + first_column) * bytes;
+          static_cast<const char*>(call_.x) + (PlaneOffset(s, plane) + z * s.axis[kDepth] + first_column) * bytes;
       // Rows of the last slice that begin below this may be read by the vector.
       const int64_t readable =
-          (dense_rows_ ? Readable(n, c, z + (depths - 1) * d.dilation) : width_.input) - first_column - n_;
+          (dense_rows_ ? Readable(Image(plane), Channel(plane), z + (depths - 1) * d.dilation) : width_.input) -
+          first_column - n_;
       const int64_t row_step = dense_rows_ ? width_.input : 0, rows = std::min(count, h.output - o);
       int64_t begin = o * h.stride - h.pad_before;
       for (int64_t r = 0; r < rows; ++r, ++o, begin += h.stride) {
