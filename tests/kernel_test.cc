@@ -638,6 +638,26 @@ TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
   });
 }
 
+// Planes of about one vector to a few, one window each.
+TEST_P(Kernel, SeparableTakesWholePlanes) {
+  ForEachTarget([&](const Kernels& kernels) {
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 60; ++i) {
+      const int64_t rows = Draw(0, 2) == 0 ? Draw(2, 7) : 1;
+      const int64_t columns = std::max<int64_t>(1, Draw(lanes / 4, 3 * lanes + 3) / rows);
+      const int64_t channels = i % 10 == 0 ? Draw(250, 262) : Draw(1, 21);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), channels, rows, columns,
+                                   Draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16);
+      p.kernel[0] = rows;
+      p.kernel[1] = columns;
+      Resolve(&p);
+      if (Draw(0, 3) == 0) AddGaps(&p);
+      CheckForward("separable", kernels.separable, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 // Planes side by side with a form of their own: tall windows over lines with much padding, lines with one output each,
 // and slices apart.
 TEST_P(Kernel, SeparableTakesShortLinesOfManyPlanes) {
