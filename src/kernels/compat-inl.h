@@ -32,6 +32,8 @@ constexpr bool kHasWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_
 // Whether the general engine has lanes of 8 and 16 bits; without, narrow elements are pooled in 32-bit lanes.
 constexpr bool kHasNarrowLoops = kHasWindowKernels;
 
+constexpr bool kHas32Registers = !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX3;
+
 // Whether Highway converts between f16 and f32 exactly and with one rounding to nearest even: it truncates where there
 // is no instruction.
 constexpr bool kHasHalfConversions = HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2;
@@ -168,6 +170,66 @@ HWY_INLINE V OddLanes(D d, V lo, V hi) {
 #endif
 }
 
+// The same in an order of the type's own, which costs one operation less (AVX2) or a cheaper one (AVX-512): "mixed".
+// InOrder mends it.
+template <class D>
+constexpr bool kHasMixedLanes =
+    HWY_ARCH_X86&& HWY_TARGET <= HWY_AVX2 &&
+    sizeof(hn::TFromD<D>) == 4 && hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) == (HWY_TARGET <= HWY_AVX3 ? 64 : 32);
+
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V EvenMixed(D d, V lo, V hi) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  if constexpr (kHasMixedLanes<D>) return V{_mm512_shuffle_ps(lo.raw, hi.raw, 0x88)};
+#elif HWY_TARGET == HWY_AVX2
+  if constexpr (kHasMixedLanes<D>) return V{_mm256_shuffle_ps(lo.raw, hi.raw, 0x88)};
+#endif
+  return EvenLanes(d, lo, hi);
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V OddMixed(D d, V lo, V hi) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  if constexpr (kHasMixedLanes<D>) return V{_mm512_shuffle_ps(lo.raw, hi.raw, 0xDD)};
+#elif HWY_TARGET == HWY_AVX2
+  if constexpr (kHasMixedLanes<D>) return V{_mm256_shuffle_ps(lo.raw, hi.raw, 0xDD)};
+#endif
+  return OddLanes(d, lo, hi);
+}
+// SlideUp1 of mixed lanes, whose first one is the first of the vector in order, too; every lane of `before` is the
+// same.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V SlideUp1Mixed(D d, V before, V cur) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  if constexpr (kHasMixedLanes<D>) {
+    const __m512i from = _mm512_set_epi32(14, 11, 12, 9, 10, 7, 8, 5, 6, 3, 4, 1, 2, 13, 0, 16);
+    return V{_mm512_permutex2var_ps(cur.raw, from, before.raw)};
+  }
+#elif HWY_TARGET == HWY_AVX2
+  if constexpr (kHasMixedLanes<D>) {
+    const __m256 moved = _mm256_permutevar8x32_ps(cur.raw, _mm256_set_epi32(6, 3, 4, 1, 2, 5, 0, 0));
+    return V{_mm256_blend_ps(moved, before.raw, 1)};
+  }
+#endif
+  return SlideUp1(d, before, cur);
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V InOrder(D d, V mixed) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  if constexpr (kHasMixedLanes<D>) {
+    const hn::Repartition<int64_t, D> d64;
+    const __m512i from = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
+    return hn::BitCast(d, hn::Vec<decltype(d64)>{_mm512_permutexvar_epi64(from, hn::BitCast(d64, mixed).raw)});
+  }
+#elif HWY_TARGET == HWY_AVX2
+  if constexpr (kHasMixedLanes<D>) {
+    const hn::Repartition<int64_t, D> d64;
+    return hn::BitCast(d, hn::Vec<decltype(d64)>{_mm256_permute4x64_epi64(hn::BitCast(d64, mixed).raw, 0xD8)});
+  }
+#endif
+  static_cast<void>(d);
+  return mixed;
+}
+
 // The vector whose blocks of 16 bytes begin at p + at[i].
 template <class D>
 HWY_INLINE hn::Vec<D> LoadBlocks(D d, const hn::TFromD<D>* p, const int32_t* at) {
@@ -191,26 +253,6 @@ HWY_INLINE auto UpperLanes(D d, V v) {
   return v;
 #else
   return hn::UpperHalf(d, v);
-#endif
-}
-
-// {lower half of a, lower half of b}, and of the upper halves. One lane per vector: a, and b.
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V LowerHalves(D d, V a, V b) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(b);
-  return a;
-#else
-  return hn::ConcatLowerLower(d, b, a);
-#endif
-}
-template <class D, class V = hn::Vec<D>>
-HWY_INLINE V UpperHalves(D d, V a, V b) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(a);
-  return b;
-#else
-  return hn::ConcatUpperUpper(d, b, a);
 #endif
 }
 
@@ -396,6 +438,44 @@ HWY_INLINE hn::Mask<D> LanesOfTaps(D d, TapMask mask) {
   return hn::Mask<D>{static_cast<Raw>(mask.raw)};
 #else
   return hn::RebindMask(d, mask);
+#endif
+}
+
+// A mask of lanes as one of what LoadTaps returns.
+template <class D, class M>
+HWY_INLINE auto TapsWhere(D /*d*/, M mask) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  using TapMask = hn::Mask<hn::Rebind<uint8_t, D>>;
+  return TapMask{static_cast<decltype(TapMask::raw)>(mask.raw)};
+#else
+  return hn::RebindMask(hn::RebindToSigned<D>(), mask);
+#endif
+}
+
+// Stores what is like LoadTaps, but for mixed lanes.
+template <class D, class Taps>
+HWY_INLINE void StoreTapsMixed(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  const hn::Rebind<uint8_t, D> d8;
+  if constexpr (kHasMixedLanes<D>) {
+    const Taps order{_mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0)};
+    taps = hn::TableLookupBytes(taps, order);
+  } else {
+    static_cast<void>(d);
+  }
+  hn::StoreU(taps, d8, to);
+#else
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (kHasMixedLanes<D>) {
+    // Pairs of lanes are in order within either half.
+    const __m256i words = _mm256_packs_epi32(taps.raw, taps.raw), bytes = _mm256_packus_epi16(words, words);
+    const __m128i pairs = _mm_unpacklo_epi16(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), pairs);
+    return;
+  }
+#endif
+  const hn::RebindToSigned<D> di;
+  StoreBytes(di, InOrder(di, taps), to);
 #endif
 }
 

@@ -585,9 +585,9 @@ struct Window {
   }
 };
 
-// The same with tap numbers: row by row, the horizontal winner first, so that ties need no look at tap numbers. Lines
+// Stride 1 with tap numbers: row by row, the horizontal winner first, so that ties need no look at tap numbers. Windows
 // need not be square.
-template <class L, class D, int kK, int kS>
+template <class L, class D, int kK>
 bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
   using T = typename L::Element;
   using V = hn::Vec<D>;
@@ -605,17 +605,15 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
     const int64_t row_offset = step * in.row_step, y_offset = step * in.y_step, taps_offset = step * in.taps_step;
     for (int64_t o = 0; o < in.out_width; o += n) {
       o = HWY_MIN(o, last);
-      // Where taps 0, 1, 2 are loaded (stride 1), or both vectors of columns (stride 2), and by how much that is off.
-      const int64_t first = o * kS - in.pad + (kS == 2 ? kK - 2 : 0);
+      // Where taps 0, 1, 2 are loaded, and by how much that is off.
       const auto clamped = [most](int64_t c) { return HWY_MIN(HWY_MAX(c, 0), most); };
-      const int64_t c0 = first, c1 = kS == 2 ? first + n : first + kK - 2, c2 = first + kK - 1;
+      const int64_t c0 = o - in.pad, c1 = c0 + kK - 2, c2 = c0 + kK - 1;
       const int64_t at0 = clamped(c0), at1 = clamped(c1), at2 = clamped(c2);
-      const bool inside = c0 == at0 && c1 == at1 && (kS == 2 || c2 == at2);
+      const bool inside = c0 == at0 && c1 == at1 && c2 == at2;
       VI tap0 = hn::Zero(di), tap1 = hn::Set(di, TI{kK - 2}), tap2 = hn::Set(di, TI{kK - 1});
-      if (HWY_UNLIKELY(o * kS < in.pad)) {
+      if (HWY_UNLIKELY(o < in.pad)) {
         // A column clamped at the left is named by its own tap. (One clamped at the right comes last and never wins.)
-        const VI lane = hn::Iota(di, 0);
-        const VI own = hn::Sub(hn::Set(di, static_cast<TI>(in.pad - o * kS)), kS == 2 ? hn::Add(lane, lane) : lane);
+        const VI own = hn::Sub(hn::Set(di, static_cast<TI>(in.pad - o)), hn::Iota(di, 0));
         tap0 = hn::Max(tap0, own);
         tap1 = hn::Max(tap1, own);
         tap2 = hn::Max(tap2, own);
@@ -625,34 +623,14 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
       for (int64_t r = 0; r < in.rows; ++r) {
         const T* row = in.row[r] + row_offset;
         V v0, v1, v2;
-        if constexpr (kS == 1) {
-          v1 = LoadLanes(lanes, d, row + at1);
-          v2 = LoadLanes(lanes, d, row + at2);
-          v0 = kK == 3 ? LoadLanes(lanes, d, row + at0) : v1;
-          Note<L>(d, ordered, v0, v2);
-          if (HWY_UNLIKELY(!inside)) {
-            if (kK == 3) v0 = shift(v0, row, c0 - at0);
-            v1 = shift(v1, row, c1 - at1);
-            v2 = shift(v2, row, c2 - at2);
-          }
-        } else {
-          V lo = LoadLanes(lanes, d, row + at0), hi = LoadLanes(lanes, d, row + at1);
-          PrefetchAhead(row + at0);
-          PrefetchAhead(row + at1);
-          if (HWY_UNLIKELY(!inside)) {
-            lo = shift(lo, row, c0 - at0);
-            hi = shift(hi, row, c1 - at1);
-          }
-          v1 = EvenLanes(d, lo, hi);
-          v2 = OddLanes(d, lo, hi);
-          v0 = v1;
-          if constexpr (kK == 2) {
-            Note<L>(d, ordered, lo, hi);
-          } else {
-            const V before = lanes.Broadcast(d, row + HWY_MAX(c0 - 1, 0));
-            Note<L>(d, ordered, lo, hi, before, before);
-            v0 = SlideUp1(d, before, v2);
-          }
+        v1 = LoadLanes(lanes, d, row + at1);
+        v2 = LoadLanes(lanes, d, row + at2);
+        v0 = kK == 3 ? LoadLanes(lanes, d, row + at0) : v1;
+        Note<L>(d, ordered, v0, v2);
+        if (HWY_UNLIKELY(!inside)) {
+          if (kK == 3) v0 = shift(v0, row, c0 - at0);
+          v1 = shift(v1, row, c1 - at1);
+          v2 = shift(v2, row, c2 - at2);
         }
         V v = kK == 3 ? v0 : v1;
         VI tap = kK == 3 ? tap0 : tap1;
@@ -668,9 +646,9 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
             Fold(d, v, numbered, best_a, tap_a);
           }
         }
-        if (kK > kS && first_b >= 0) {
+        if (first_b >= 0) {
           const VI numbered = hn::Add(tap, hn::Set(di, static_cast<TI>(first_b)));
-          if (r == kS) {
+          if (r == 1) {
             best_b = v;
             tap_b = numbered;
           } else {
@@ -678,13 +656,146 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
           }
         }
       }
-      if (kK > kS && pair) {
+      if (pair) {
         lanes.Store(d, best_b, in.y[1] + y_offset + o);
         StoreBytes(di, tap_b, in.taps[1] + taps_offset + o);
       }
       lanes.Store(d, best_a, in.y[0] + y_offset + o);
       StoreBytes(di, tap_a, in.taps[0] + taps_offset + o);
     }
+  }
+  return SawNan<L>(d, ordered);
+}
+
+// 3x3 at stride 2 with tap numbers, two lines at once: the horizontal maxima of five rows, then for each line the first
+// row that has the greatest one, and the first of its columns that has it.
+//
+// At most one column is clamped on either side (TakesLinePairs).
+//
+// On AVX-512, whose compares take 6 cycles to a mask, the way from loads to stores takes 60 and the operations take
+// half of that: more than the schedulers can hold. With 32 registers all rows go first, and columns are found while the
+// next vector is loaded (112x112 in L2, cycles per vector: 15, else 18; AVX2: 18, else 16).
+inline bool TakesLinePairs(const Axis& w) {
+  return w.kernel == 3 && w.pad_before <= 1 && w.Begin(w.output - 1) + 3 <= w.input + 1;
+}
+template <class L, class D>
+bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
+  using T = typename L::Element;
+  using V = hn::Vec<D>;
+  const D d;
+  using VT = decltype(SetTap(d, 0));
+  const hn::DFromV<VT> dt;
+  constexpr bool kDelayed = kHas32Registers;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = in.out_width - n, most = in.width - n, pad = in.pad;
+  const VT one = SetTap(d, 1), two = SetTap(d, 2), row1 = SetTap(d, 3), row2 = SetTap(d, 6), row_b = hn::Zero(dt),
+           row_a = SetTap(d, static_cast<int>(in.first_tap[0][0]));
+  // A column clamped at the left is named by the first one.
+  const VT edge = hn::IfThenElseZero(hn::FirstN(dt, static_cast<size_t>(pad)), one);
+  auto ordered = hn::FirstN(d, hn::Lanes(d));
+  // Of either line: the greatest values, taps 0 and 1 of their rows, the rows' numbers.
+  V a = hn::Zero(d), a0 = a, a1 = a, b = a, b0 = a, b1 = a;
+  VT tap_a = row_a, tap_b = tap_a, tap0 = edge;
+  const auto greater = [&](V v, V v0, V v1, VT number, V& best, V& best0, V& best1, VT& tap) PEAKPOOL_INLINED {
+    const auto wins = hn::Gt(v, best);
+    best = InRegister(hn::Max(best, v));
+    best0 = InRegister(hn::IfThenElse(wins, v0, best0));
+    best1 = InRegister(hn::IfThenElse(wins, v1, best1));
+    tap = InRegister(hn::IfThenElse(TapsWhere(d, wins), number, tap));
+  };
+  const auto store = [&](V best, V best0, V best1, VT tap, T* y, uint8_t* taps) PEAKPOOL_INLINED {
+    VT column = hn::IfThenElse(TapsWhere(d, hn::Eq(best1, best)), one, two);
+    column = hn::IfThenElse(TapsWhere(d, hn::Eq(best0, best)), tap0, column);
+    lanes.Store(d, InOrder(d, best), y);
+    StoreTapsMixed(d, hn::Add(tap, column), taps);
+  };
+  // Where the vectors before go; nothing worth keeping at first.
+  T *to0 = in.y[0], *to1 = in.y[1];
+  uint8_t *taps_to0 = in.taps[0], *taps_to1 = in.taps[1];
+  for (int64_t step = 0; step < in.steps; ++step) {
+    const int64_t x_offset = step * in.row_step;
+    const T *const x0 = in.row[0] + x_offset, *const x1 = in.row[1] + x_offset, *const x2 = in.row[2] + x_offset,
+                   *const x3 = in.row[3] + x_offset, *const x4 = in.row[4] + x_offset;
+    T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
+    uint8_t *const taps0 = in.taps[0] + step * in.taps_step, *const taps1 = in.taps[1] + step * in.taps_step;
+    if (pad == 0) {
+      // No vector begins with column 0.
+      const auto first = [&](const T* row) PEAKPOOL_INLINED { return lanes.Broadcast(d, row); };
+      Note<L>(d, ordered, first(x0), first(x1), first(x2), first(x3), first(x4), first(x4));
+    }
+    for (int64_t o = 0;;) {
+      const int64_t c = 2 * o + 1 - pad, before = HWY_MAX(c - 1, 0), hi_at = HWY_MIN(c + n, most);
+      const bool beyond = c + n != hi_at;
+      const auto load = [&](const T* row, V& lo, V& hi) PEAKPOOL_INLINED {
+        lo = LoadLanes(lanes, d, row + c);
+        hi = LoadLanes(lanes, d, row + hi_at);
+      };
+      const auto columns = [&](const T* row, V lo, V hi, V& v, V& v0, V& v1) PEAKPOOL_INLINED {
+        v1 = InRegister(EvenMixed(d, lo, hi));
+        const V v2 = InRegister(OddMixed(d, lo, hi));
+        v0 = InRegister(SlideUp1Mixed(d, lanes.Broadcast(d, row + before), v2));
+        v = InRegister(hn::Max(hn::Max(v1, v2), v0));
+      };
+      const auto row = [&](const T* x, V& v, V& v0, V& v1) PEAKPOOL_INLINED {
+        V hi = v;
+        load(x, v, hi);
+        if (HWY_UNLIKELY(beyond)) hi = ShiftLanes(d, hi, hi, 1);
+        Note<L>(d, ordered, v, hi);
+        columns(x, v, hi, v, v0, v1);
+      };
+      V r0, r00, r01, r1, r10, r11, r2, r20, r21, r3, r30, r31, r4, r40, r41;
+      if constexpr (kDelayed) {
+        V h0, h1, h2, h3, h4;
+        load(x0, r0, h0);
+        load(x1, r1, h1);
+        load(x2, r2, h2);
+        load(x3, r3, h3);
+        load(x4, r4, h4);
+        if (HWY_UNLIKELY(beyond)) {
+          h0 = ShiftLanes(d, h0, h0, 1);
+          h1 = ShiftLanes(d, h1, h1, 1);
+          h2 = ShiftLanes(d, h2, h2, 1);
+          h3 = ShiftLanes(d, h3, h3, 1);
+          h4 = ShiftLanes(d, h4, h4, 1);
+        }
+        Note<L>(d, ordered, r0, h0, r1, h1, r2, h2, r3, h3, r4, h4);
+        columns(x0, r0, h0, r0, r00, r01);
+        columns(x1, r1, h1, r1, r10, r11);
+        columns(x2, r2, h2, r2, r20, r21);
+        columns(x3, r3, h3, r3, r30, r31);
+        columns(x4, r4, h4, r4, r40, r41);
+        store(b, b0, b1, tap_b, to1, taps_to1);
+        store(a, a0, a1, tap_a, to0, taps_to0);
+        a = r0, a0 = r00, a1 = r01, tap_a = row_a;
+        b = r2, b0 = r20, b1 = r21, tap_b = row_b;
+        greater(r1, r10, r11, row1, a, a0, a1, tap_a);
+        greater(r3, r30, r31, row1, b, b0, b1, tap_b);
+        greater(r2, r20, r21, row2, a, a0, a1, tap_a);
+        greater(r4, r40, r41, row2, b, b0, b1, tap_b);
+        tap0 = o == 0 ? edge : hn::Zero(dt);
+        to0 = y0 + o, to1 = y1 + o, taps_to0 = taps0 + o, taps_to1 = taps1 + o;
+      } else {
+        tap0 = o == 0 ? edge : hn::Zero(dt);
+        row(x2, r2, r20, r21);
+        row(x3, r3, r30, r31);
+        b = r2, b0 = r20, b1 = r21, tap_b = row_b;
+        greater(r3, r30, r31, row1, b, b0, b1, tap_b);
+        row(x4, r4, r40, r41);
+        greater(r4, r40, r41, row2, b, b0, b1, tap_b);
+        store(b, b0, b1, tap_b, y1 + o, taps1 + o);
+        row(x0, a, a0, a1);
+        row(x1, r1, r10, r11);
+        tap_a = row_a;
+        greater(r1, r10, r11, row1, a, a0, a1, tap_a);
+        greater(r2, r20, r21, row2, a, a0, a1, tap_a);
+        store(a, a0, a1, tap_a, y0 + o, taps0 + o);
+      }
+      if (o == last) break;
+      o = HWY_MIN(o + n, last);
+    }
+  }
+  if (kDelayed) {
+    store(b, b0, b1, tap_b, to1, taps_to1);
+    store(a, a0, a1, tap_a, to0, taps_to0);
   }
   return SawNan<L>(d, ordered);
 }
@@ -762,7 +873,7 @@ struct LineDriver {
       in.y[1] = lone || step == 1 ? in.y[0] : in.y[0] + g.output.axis[kHeight];
       if (taps != nullptr) {
         in.taps[0] = taps + oh * call.taps.strides.axis[kHeight];
-        in.taps[1] = in.taps[0] + call.taps.strides.axis[kHeight];
+        in.taps[1] = lone || step == 1 ? in.taps[0] : in.taps[0] + call.taps.strides.axis[kHeight];
       }
       nan |= kernel(lanes, in);
       oh += in.steps * step;
@@ -812,8 +923,10 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   if (HWY_MIN(width.input, width.output) >= static_cast<int64_t>(hn::Lanes(d))) {
     const auto kernel = [=](auto k, auto s) -> LineKernel<L> {
       constexpr int kK = decltype(k)::value, kS = decltype(s)::value;
-      if constexpr (kTaps) {
-        return &WindowTaps<L, D, kK, kS>;
+      if constexpr (kTaps && kS == 2) {
+        return square && TakesLinePairs(width) ? &WindowTaps3x3<L, D> : nullptr;
+      } else if constexpr (kTaps) {
+        return &WindowTaps<L, D, kK>;
       } else {
         // Two vectors for a line that is little longer than one: 35x35 of u8 would take 1.5 times as long.
         const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
@@ -827,7 +940,7 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
     constexpr std::integral_constant<int, 2> k2{};
     constexpr std::integral_constant<int, 3> k3{};
     if (width.stride == 1) return width.kernel == 3 ? kernel(k3, k1) : kernel(k2, k1);
-    if constexpr (kFull && !kSmall) return width.kernel == 3 ? kernel(k3, k2) : kernel(k2, k2);
+    if constexpr (kFull && !kSmall) return width.kernel == 3 || kTaps ? kernel(k3, k2) : kernel(k2, k2);
   }
   if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && (kSmall ? hn::MaxLanes(D()) >= 32 : kFull)) {
     return FindLineKernel<L, kTaps>(hn::Half<D>(), width, square);
@@ -925,8 +1038,7 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   // speed of light; 35x35, whose ends such kernels redo: 3 against 2.6).
   const bool with_taps = call.taps.base != nullptr;
   const bool strided = sizeof(typename L::Lane) < 4 || width.output < n ||
-                       (with_taps ? square && width.output < HWY_MIN(4 * n, 48) && call.end - call.begin > 200
-                                  : !square || 2 * width.output < 3 * n);
+                       (with_taps ? !square || !TakesLinePairs(width) : !square || 2 * width.output < 3 * n);
   // On lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5 times); in
   // f32 and f64 only if there are few of them.
   const bool tiny = width.output < 6 && (sizeof(typename L::Lane) < 4 || (call.end - call.begin) * width.output < 1024);
