@@ -21,11 +21,12 @@ struct ScatterCall {
   void* dx;
   bool accumulate;
   Range lines;
-  void* scratch;  // kScratchBytes, 64-byte aligned
+  Range channels;  // channels-last; all of them channels-first
+  void* scratch;   // kScratchBytes, 64-byte aligned
 };
 
 // False if an index it met was invalid. It meets those of every window that can touch the lines, no others; never
-// writes outside the lines.
+// writes outside the lines and channels.
 bool ScatterBackward(const ScatterCall& call);
 
 }  // namespace peakpool

@@ -244,10 +244,10 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
   return valid;
 }
 
-bool RunScatter(const peakpool_plan& plan, Range lines, const void* dy, const void* index, void* dx) {
+bool RunScatter(const peakpool_plan& plan, Range lines, Range channels, const void* dy, const void* index, void* dx) {
   alignas(64) unsigned char scratch[kScratchBytes];
   return ScatterBackward({plan.index_kernels, IndicesOf(plan, index, false), plan.problem.type, dy, dx,
-                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0, lines, scratch});
+                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0, lines, channels, scratch});
 }
 
 // Part i of a task grid: lines vary slowest, columns fastest.
@@ -284,8 +284,7 @@ Split BackwardSplit(const peakpool_plan& plan, int threads) {
   if (plan.backward.algorithm == Algorithm::kIm2col) {
     return ChooseSplit(g.batch * g.channels, 1, 1, Bytes(plan), threads);
   }
-  const bool by_channel = g.channels_last && plan.backward.algorithm == Algorithm::kGather;
-  return ChooseSplit(g.InputLines(), 1, by_channel ? g.channels / kLeastChannels : 1, Bytes(plan), threads);
+  return ChooseSplit(g.InputLines(), 1, g.channels_last ? g.channels / kLeastChannels : 1, Bytes(plan), threads);
 }
 
 void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, const peakpool_executor& executor) {
@@ -336,7 +335,7 @@ bool Backward(const peakpool_plan& plan, const void* dy, const void* index, void
       } else if (gathers) {
         RunGather(plan, part.lines, part.channels, dy, index, dx);
       } else {
-        part_valid &= RunScatter(plan, part.lines, dy, index, dx);
+        part_valid &= RunScatter(plan, part.lines, part.channels, dy, index, dx);
       }
     }
     if (!part_valid) valid.store(false, std::memory_order_relaxed);

@@ -226,6 +226,28 @@ void CheckSums(const IndexKernels& kernels, int32_t type, const std::vector<Sum>
   }
 }
 
+template <class T>
+void CheckFinite(const IndexKernels& kernels, int32_t type) {
+  GuardedBuffer in;
+  for (size_t count = 1; count <= kMost; ++count) {
+    std::vector<T> values(count, std::numeric_limits<T>::max());
+    EXPECT_TRUE(kernels.all_finite[type](in.Copy(values.data(), count * sizeof(T)), static_cast<int64_t>(count)));
+    for (size_t i = 0; i < count; ++i) {
+      const T of[] = {std::numeric_limits<T>::quiet_NaN(), -std::numeric_limits<T>::infinity()};
+      values[i] = of[i % 2];
+      EXPECT_FALSE(kernels.all_finite[type](in.Copy(values.data(), count * sizeof(T)), static_cast<int64_t>(count)));
+      values[i] = T{1};
+    }
+  }
+}
+
+TEST_F(IndexKernel, FindsWhatIsNotFinite) {
+  ForEachTarget([&](const IndexKernels& kernels) {
+    CheckFinite<float>(kernels, PEAKPOOL_F32);
+    CheckFinite<double>(kernels, PEAKPOOL_F64);
+  });
+}
+
 TEST_F(IndexKernel, SumsRoundToNearestEvenAndNaNsAreCanonical) {
   std::vector<float> sums(1 << 16);
   std::vector<double> doubles(1 << 12);

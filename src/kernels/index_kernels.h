@@ -47,6 +47,8 @@ struct IndexKernels {
   // canonical. By type; null for integers.
   void (*load_sums[4])(const void* from, int64_t count, void* sums);
   void (*store_sums[4])(const void* sums, int64_t count, void* to);
+  // Whether none of `count` floats or doubles is NaN or infinite: then no sum of them is NaN.
+  bool (*all_finite[2])(const void* values, int64_t count);
 };
 
 // Those for the best of `targets` (a mask of HWY_* bits) that is compiled in, null if none is.

@@ -327,6 +327,25 @@ void StoreSums(const void* sums, int64_t count, void* to) {
       [&](int64_t at) HWY_ATTR { L::Store(d1, L::Canonical(d1, hn::LoadU(d1, in + at)), out + at); });
 }
 
+template <class T>
+bool AllFinite(const void* values, int64_t count) {
+  using L = SumLanes<T>;
+  const hn::ScalableTag<T> d;
+  const hn::CappedTag<T, 1> d1;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const T* HWY_RESTRICT in = static_cast<const T*>(values);
+  auto seen = hn::Zero(d), other = seen;
+  auto seen1 = hn::Zero(d1);
+  int64_t i = 0;
+  for (; i + 2 * lanes <= count; i += 2 * lanes) {
+    seen = L::NoteNan(d, seen, hn::LoadU(d, in + i));
+    other = L::NoteNan(d, other, hn::LoadU(d, in + i + lanes));
+  }
+  for (; i + lanes <= count; i += lanes) seen = L::NoteNan(d, seen, hn::LoadU(d, in + i));
+  for (; i < count; ++i) seen1 = L::NoteNan(d1, seen1, hn::LoadU(d1, in + i));
+  return L::NoNan(d, hn::Add(seen, other)) && L::NoNan(d1, seen1);
+}
+
 }  // namespace indices
 }  // namespace HWY_NAMESPACE
 }  // namespace peakpool
