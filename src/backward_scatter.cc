@@ -170,12 +170,12 @@ class Scatter {
     }
     limit_ = tile.positions.size() * pixel;
     origin_ = tile.positions.begin * pixel + (g_.channels_last ? tile.channels.begin : 0);
-    is_whole_ = tile.positions.size() == plane && !call_.indices.has_empty_window;
     is_finite_ = in_place_ && !call_.accumulate;
     opened_ = closed_ = tile.positions.begin;
     bool valid = true;
     if (map_->through_planes() && tile.positions.size() == plane) {
       Open(tile, tile.positions.end);
+      inside_ = !call_.indices.has_empty_window;
       valid = AddWholePlanes(tile);
     } else {
       // As many lines at a time as runs go through.
@@ -189,9 +189,19 @@ class Scatter {
           const int a = depth_.input == 1 && depth_.output == 1 ? kHeight : kDepth;
           const int64_t positions = a == kHeight ? width_.input : height_.input * width_.input;
           const Axis& axis = g_.axis[a];
-          const int64_t first = a == kHeight ? oh : od, last = a == kHeight ? end - 1 : od;
-          Close(tile, axis.Begin(first) * positions, kStep);
-          Open(tile, (axis.Begin(last) + (axis.TapEnd(last) - 1) * axis.dilation + 1) * positions);
+          const int64_t last = a == kHeight ? end - 1 : od;
+          int64_t first = a == kHeight ? oh : od;
+          const int64_t touched = std::max<int64_t>(axis.Begin(first), 0) * positions;
+          Close(tile, touched, kStep);
+          // Not always as far as the last one: it may be empty.
+          int64_t touched_end = 0;
+          for (; first <= last; ++first) {
+            const int64_t size = (axis.TapEnd(first) - 1) * axis.dilation + 1;
+            touched_end = std::max(touched_end, (axis.Begin(first) + size) * positions);
+          }
+          Open(tile, touched_end);
+          inside_ =
+              !call_.indices.has_empty_window && touched >= tile.positions.begin && touched_end <= tile.positions.end;
           const int64_t line = (channel * depth_.output + od) * height_.output;
           valid &= AddLines(tile, {line + oh, line + end});
         }
@@ -303,11 +313,9 @@ class Scatter {
       // Behind the last plane; offsets outside a tile of several, which are whole, are kNone.
       int64_t spare = planes * pitch + i % kSpare;
       for (int64_t plane = 0; plane < planes; ++plane) {
-        if (!in_place) {
-          sums[std::min<int64_t>(*offset, spare)] += *from;
-        } else if (*offset < limit) {
-          sums[*offset] += *from;
-        }
+        // No branch, for it would follow no pattern.
+        Sum* const aside = in_place ? static_cast<Sum*>(call_.scratch) + i % kSpare : sums + spare;
+        *(*offset < limit ? sums + *offset : aside) += *from;
         offset += offsets_pitch;
         from += dy_pitch;
         sums += pitch;
@@ -327,7 +335,7 @@ class Scatter {
     }
     first.c = tile.c;
     const Sum* dy = Gradients(first, tile.planes * outputs, gradients_);
-    AddInTurn(valid && is_whole_, outputs, dy, outputs, outputs, tile.planes);
+    AddInTurn(valid && inside_, outputs, dy, outputs, outputs, tile.planes);
     return valid;
   }
 
@@ -345,7 +353,7 @@ class Scatter {
         if (plane == 0) dy = gradients;
         ++first.c;
       }
-      AddInTurn(run_valid && is_whole_, kRun, dy, dy_pitch, count, tile.planes);
+      AddInTurn(run_valid && inside_, kRun, dy, dy_pitch, count, tile.planes);
       valid &= run_valid;
     });
     return valid;
@@ -363,7 +371,7 @@ class Scatter {
   // which they are ready and in dx.
   Sum* sums_;
   int64_t pitch_, limit_, origin_, opened_, closed_;
-  bool is_whole_;   // all valid offsets are those of its sums
+  bool inside_;     // all valid offsets of these lines are those of its sums
   bool is_finite_;  // no sum in dx can be NaN
   alignas(64) uint32_t offsets_[kOffsets];
   alignas(64) Sum gradients_[sizeof(Sum) == sizeof(float) ? kOffsets : 1];  // of the 16-bit floats

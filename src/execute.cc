@@ -284,7 +284,10 @@ Split BackwardSplit(const peakpool_plan& plan, int threads) {
   if (plan.backward.algorithm == Algorithm::kIm2col) {
     return ChooseSplit(g.batch * g.channels, 1, 1, Bytes(plan), threads);
   }
-  return ChooseSplit(g.InputLines(), 1, g.channels_last ? g.channels / kLeastChannels : 1, Bytes(plan), threads);
+  const int64_t channels = g.channels_last ? g.channels / kLeastChannels : 1;
+  // Scatters look at windows that two parts share twice: rather share out images and channels.
+  const bool whole = plan.backward.algorithm == Algorithm::kScatter && g.batch < threads && channels >= threads;
+  return ChooseSplit(whole ? 1 : g.InputLines(), 1, channels, Bytes(plan), threads);
 }
 
 void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, const peakpool_executor& executor) {
