@@ -47,13 +47,18 @@ HWY_INLINE bool SawNan(D d, M ordered) {
   return L::kTracksNan && !hn::AllTrue(d, ordered);
 }
 
-// 4 KB ahead of what stride 2 loads: 3x3 on 112x112 in L3 takes 0.8 times as long. At stride 1 the hardware keeps up,
-// and parts of cache lines would be asked for twice (5 to 10 %).
+// 4 KB ahead of what stride 2 loads, of the columns in a pair of vectors: 3x3 on 112x112 in L3 takes 0.8 times as long.
+// At stride 1 the hardware keeps up, and parts of cache lines would be asked for twice (5 to 10 %).
 template <class D>
 constexpr bool kWholeCacheLine = hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 64;
 template <class T>
 HWY_INLINE void PrefetchAhead(const T* p) {
   hwy::Prefetch(reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + 4096));
+}
+template <class D, class T>
+HWY_INLINE void PrefetchPairAhead(D /*d*/, const T* lo, const T* hi) {
+  PrefetchAhead(lo);
+  if (kWholeCacheLine<D>) PrefetchAhead(hi);
 }
 
 // Loads are pinned to registers: g++ repeats them as operands of both the maximum and the check for NaN.

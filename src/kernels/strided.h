@@ -24,6 +24,7 @@ struct StridedCode {
   int64_t x_advance, y_advance;
   int64_t outputs;  // per step and line: the next step's are so many further, its columns twice so many
   bool three;       // columns, else two
+  bool far;         // prefetching is worth it
   // By vectors, of the first, middle and last steps: the greatest value of the even and of the odd columns, if limited,
   // and the numbers of taps 0, 1 and 2. Then what each row adds to them, a pair of vectors as they are loaded.
   const void* tables;

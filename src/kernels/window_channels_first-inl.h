@@ -39,6 +39,7 @@ struct WindowLines {
   int64_t width, out_width, pad;
   // So often, each time so many elements further.
   int64_t steps, row_step, y_step, taps_step;
+  bool far;
   // The input rows under the lines, clamped into the plane, and where the results go. A lone line of a pair is its own
   // neighbour: y[1] == y[0], and y[0] is stored last.
   int64_t rows;
@@ -686,6 +687,7 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
   using VT = decltype(SetTap(d, 0));
   const hn::DFromV<VT> dt;
   constexpr bool kDelayed = kHas32Registers;
+  const bool far = in.far;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = in.out_width - n, most = in.width - n, pad = in.pad;
   const VT one = SetTap(d, 1), two = SetTap(d, 2), row1 = SetTap(d, 3), row2 = SetTap(d, 6), row_b = hn::Zero(dt),
            row_a = SetTap(d, static_cast<int>(in.first_tap[0][0]));
@@ -743,6 +745,13 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
         columns(x, v, hi, v, v0, v1);
       };
       V r0, r00, r01, r1, r10, r11, r2, r20, r21, r3, r30, r31, r4, r40, r41;
+      if (far) {
+        // Of rows that the lines before have not loaded.
+        PrefetchPairAhead(d, x1 + c, x1 + hi_at);
+        PrefetchPairAhead(d, x2 + c, x2 + hi_at);
+        PrefetchPairAhead(d, x3 + c, x3 + hi_at);
+        PrefetchPairAhead(d, x4 + c, x4 + hi_at);
+      }
       if constexpr (kDelayed) {
         V h0, h1, h2, h3, h4;
         load(x0, r0, h0);
@@ -824,6 +833,7 @@ struct LineDriver {
     in.width = g.axis[kWidth].input;
     in.out_width = g.axis[kWidth].output;
     in.pad = g.axis[kWidth].pad_before;
+    in.far = IsFar(g, sizeof(T));
     in.row_step = step * g.axis[kHeight].stride * g.input.axis[kHeight];
     in.y_step = step * g.output.axis[kHeight];
     in.taps_step = step * call.taps.strides.axis[kHeight];

@@ -111,10 +111,11 @@ bool PoolStrided(const void* kind, const StridedCode& in, const StridedPlanes& p
             b = hn::Max(b, hi);
           }
         };
-        if (kWholeCacheLine<D> && steps > 1) {
+        if (!kBlocks && in.far) {
           // Of rows that the lines before have not loaded.
-          PrefetchAhead(hi1 + xi);
-          PrefetchAhead(hi2 + xi);
+          if (rows == 2) PrefetchPairAhead(d, lo0 + xi, hi0 + xi);
+          PrefetchPairAhead(d, lo1 + xi, hi1 + xi);
+          if (rows > 2) PrefetchPairAhead(d, lo2 + xi, hi2 + xi);
         }
         V lo, hi;
         if (HWY_LIKELY(rows == 3)) {
