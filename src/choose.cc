@@ -60,10 +60,10 @@ const char* WideRefusal(const Shape& shape) {
       return g.channels_last ? "a kernel is larger than 4 strides" : "a kernel is larger than 2 strides";
     }
   }
-  if (!g.channels_last && 4 * w.output < w.kernel && !one_window) return "few windows per row";
+  if (!g.channels_last && one_window) return "one window per plane";
+  if (!g.channels_last && 4 * w.output < w.kernel) return "few windows per row";
   if (shape.problem.index_format == PEAKPOOL_INDEX_NONE) return nullptr;
   if ((!g.channels_last || h.kernel != 1) && (h.stride != 1 || w.stride != 1)) return "strides and indices";
-  if (!g.channels_last && one_window) return "one window per plane and indices";
   return nullptr;
 }
 
@@ -88,7 +88,8 @@ const char* GatherRefusal(const Shape& shape) {
   const Axis& h = g.axis[kHeight];
   const Axis& d = g.axis[kDepth];
   if (HasDepth(g)) {
-    // Channels-last, dx is summed slice after slice of the windows' depth.
+    // Channels-last, dx is summed slice after slice of the windows' depth. Channels-first that took 1.6 times as long
+    // as the scatter.
     if (!g.channels_last || d.kernel > 3 || d.dilation != 1 || !bytes) {
       return "the window has a depth";
     }

@@ -532,39 +532,33 @@ bool ConvertIndices(const Indices& from, const IndexKernels* kernels, int32_t to
 namespace {
 
 // Bytes of taps, of windows of few taps and never empty: no need to take them apart. A tap has a bit for its place
-// along each axis, an output has the bits of the places that are not padding.
+// along each axis if that is padding for some output; an output has the bits of the places that are not padding.
 class TapBytes {
  public:
-  static bool Takes(const Indices& indices) {
-    const Geometry& g = *indices.geometry;
-    int64_t places = 0;
-    for (const Axis& axis : g.axis) places += axis.kernel > 1 ? axis.kernel : 0;
-    // A bit is left for what is no tap, or there is nothing of the kind.
-    return indices.format == PEAKPOOL_INDEX_WINDOW_U8 && !indices.has_empty_window && g.Taps() <= 16 &&
-           (places <= 7 || (places == 8 && g.Taps() == 16));
-  }
-
   TapBytes(const Indices& indices, const IndexKernels* kernels)
       : g_(*indices.geometry), kernels_(kernels), taps_(static_cast<const uint8_t*>(indices.base)) {
-    int shift = 0;
+    takes_ = indices.format == PEAKPOOL_INDEX_WINDOW_U8 && !indices.has_empty_window && g_.Taps() <= kMostTaps;
+    if (!takes_) return;
+    int64_t bits = 0;
     for (int a = 2; a >= 0; --a) {
-      shift_[a] = shift;
-      shift += g_.axis[a].kernel > 1 ? static_cast<int>(g_.axis[a].kernel) : 0;
+      const Axis& axis = g_.axis[a];
+      Places& places = places_[a];
+      places.shift = static_cast<int>(bits);
+      places.before = axis.adaptive ? 0 : axis.FirstTap(0);
+      places.after = axis.adaptive ? 0 : std::max(axis.TapEnd(axis.output - 1), places.before);
+      bits += places.before + axis.kernel - places.after;
     }
-    std::memset(bits_, 0x80, sizeof(bits_));
-    uint8_t* bits = bits_;
-    const auto place = [&](int a, int64_t tap) { return g_.axis[a].kernel > 1 ? 1 << (shift_[a] + tap) : 0; };
-    for (int64_t d = 0; d < g_.axis[kDepth].kernel; ++d) {
-      for (int64_t h = 0; h < g_.axis[kHeight].kernel; ++h) {
-        for (int64_t w = 0; w < g_.axis[kWidth].kernel; ++w) {
-          *bits++ = static_cast<uint8_t>(place(kDepth, d) | place(kHeight, h) | place(kWidth, w));
-        }
-      }
-    }
-    all_ = g_.Taps() == 16 ? 0xFF : 0x7F;
+    takes_ = bits <= 8;
+    all_inside_ = bits == 0;
   }
+  bool takes() const { return takes_; }
 
   bool Validate(Range lines) {
+    if (all_inside_) {
+      std::memset(bits_, 0, sizeof(bits_));
+    } else {
+      FillBits();
+    }
     const Axis *d = &g_.axis[kDepth], *h = d + 1, *w = h + 1;
     const Strides& s = g_.output;
     const int64_t pixel = g_.channels_last ? g_.channels : 1, line = w->output * pixel;
@@ -575,19 +569,12 @@ class TapBytes {
     const bool dense_image = dense_plane && (g_.channels_last || g_.channels == 1 || s.channel == plane);
     const int64_t image_lines = plane_lines * (g_.channels_last ? 1 : g_.channels);
     const bool dense = dense_image && (g_.batch == 1 || s.batch == image_lines * line);
-    bool all_inside = true;
-    for (int a = 0; a < 3; ++a) {
-      const Axis& axis = g_.axis[a];
-      all_inside = all_inside && !axis.adaptive && axis.pad_before == 0 &&
-                   axis.Begin(axis.output - 1) + (axis.kernel - 1) * axis.dilation < axis.input;
-    }
-
-    if (all_inside || (dense_plane && plane <= kTable)) {
+    if (all_inside_ || (dense_plane && plane <= kTable)) {
       // Runs go on for as long as the memory does.
       int64_t table = kTable;
-      if (all_inside) {
+      if (all_inside_) {
         table = std::min(kTable, lines.size() * line);
-        std::memset(allowed_, all_, static_cast<size_t>(table));
+        std::memset(allowed_, 0xFF, static_cast<size_t>(table));
       } else {
         table = FillPlane(plane, pixel, (lines.size() + plane_lines - 1) / plane_lines + 1);
       }
@@ -599,13 +586,13 @@ class TapBytes {
       if (lines_of_run > 0) {
         for (int64_t begin = lines.begin, end; begin < lines.end; begin = end) {
           end = std::min(begin - begin % lines_of_run + lines_of_run, lines.end);
-          const int64_t first = all_inside ? 0 : begin % plane_lines * line;
+          const int64_t first = all_inside_ ? 0 : begin % plane_lines * line;
           if (!InRuns(taps_ + OffsetOf(g_.OutputAt(begin), s), (end - begin) * line, first, table, 0xFF)) return false;
         }
         return true;
       }
     }
-    const uint8_t columns = static_cast<uint8_t>(w->kernel > 1 ? (1 << w->kernel) - 1 : 0);
+    const uint8_t columns = places_[kWidth].Of(0, w->kernel);
     if (!dense_line || line > kTable) std::memset(allowed_, 0xFF, kTable);
     if (dense_line && line <= kTable) {
       FillLine(pixel);
@@ -613,16 +600,16 @@ class TapBytes {
     }
     for (int64_t i = lines.begin; i < lines.end; ++i) {
       OutputPosition output = g_.OutputAt(i);
-      const uint8_t rows = static_cast<uint8_t>(Places(kDepth, output.o[0]) | Places(kHeight, output.o[1]));
+      const uint8_t rows = static_cast<uint8_t>(PlacesOf(kDepth, output.o[0]) | PlacesOf(kHeight, output.o[1]));
       if (dense_line && line <= kTable) {
         if (!InRuns(taps_ + OffsetOf(output, s), line, 0, kTable, rows | columns)) return false;
         continue;
       }
       // Columns that have the same places.
       for (int64_t end; output.o[kWidth] < w->output; output.o[kWidth] = end) {
-        const uint8_t places = Places(kWidth, output.o[kWidth]);
+        const uint8_t places = PlacesOf(kWidth, output.o[kWidth]);
         end = output.o[kWidth] + 1;
-        while (dense_line && end < w->output && Places(kWidth, end) == places) ++end;
+        while (dense_line && end < w->output && PlacesOf(kWidth, end) == places) ++end;
         const int64_t count = (end - output.o[kWidth]) * pixel;
         if (!InRuns(taps_ + OffsetOf(output, s), count, 0, kTable, rows | places)) return false;
       }
@@ -633,15 +620,34 @@ class TapBytes {
  private:
   static constexpr int64_t kTable = 4096;
 
-  // The bits of the places of an axis that are not padding.
-  uint8_t Places(int a, int64_t o) const {
-    const Axis& axis = g_.axis[a];
-    if (axis.kernel == 1) return 0;
-    return static_cast<uint8_t>(((1 << axis.TapEnd(o)) - (1 << axis.FirstTap(o))) << shift_[a]);
+  static constexpr int64_t kMostTaps = 32;
+
+  // Along an axis, places before `before` and from `after` on have a bit.
+  struct Places {
+    int64_t before, after;
+    int shift;
+
+    // The bits of places [begin, end).
+    uint8_t Of(int64_t begin, int64_t end) const {
+      return static_cast<uint8_t>(((1 << BitsBefore(end)) - (1 << BitsBefore(begin))) << shift);
+    }
+    int64_t BitsBefore(int64_t place) const { return std::min(place, before) + std::max<int64_t>(place - after, 0); }
+  };
+
+  // The bits of an output's places that are not padding.
+  uint8_t PlacesOf(int a, int64_t o) const { return places_[a].Of(g_.axis[a].FirstTap(o), g_.axis[a].TapEnd(o)); }
+  void FillBits() {
+    uint8_t* bits = bits_;
+    for (int64_t d = 0; d < g_.axis[kDepth].kernel; ++d) {
+      for (int64_t h = 0; h < g_.axis[kHeight].kernel; ++h) {
+        const uint8_t row = places_[kDepth].Of(d, d + 1) | places_[kHeight].Of(h, h + 1);
+        for (int64_t w = 0; w < g_.axis[kWidth].kernel; ++w) *bits++ = row | places_[kWidth].Of(w, w + 1);
+      }
+    }
   }
   void FillLine(int64_t pixel) {
     for (int64_t w = 0; w < g_.axis[kWidth].output; ++w) {
-      std::memset(allowed_ + w * pixel, Places(kWidth, w), static_cast<size_t>(pixel));
+      std::memset(allowed_ + w * pixel, PlacesOf(kWidth, w), static_cast<size_t>(pixel));
     }
   }
   // As many whole planes as there is room for; returns the bytes.
@@ -650,7 +656,7 @@ class TapBytes {
     const int64_t line = g_.axis[kWidth].output * pixel;
     for (int64_t at = plane - line; at >= 0; at -= line) {  // the first line, which the others need, last
       const int64_t row = at / line, d = row / g_.axis[kHeight].output;
-      const uint8_t places = Places(kDepth, d) | Places(kHeight, row - d * g_.axis[kHeight].output);
+      const uint8_t places = PlacesOf(kDepth, d) | PlacesOf(kHeight, row - d * g_.axis[kHeight].output);
       for (int64_t i = 0; i < line; ++i) allowed_[at + i] = allowed_[i] | places;
     }
     int64_t filled = plane;
@@ -663,7 +669,7 @@ class TapBytes {
     bool valid = true;
     for (int64_t done = 0; done < count && valid; at = 0) {
       const int64_t run = std::min(count - done, table - at);
-      valid = kernels_->validate_taps(taps + done, run, allowed_ + at, also, bits_);
+      valid = kernels_->validate_taps(taps + done, run, allowed_ + at, also, bits_, g_.Taps());
       done += run;
     }
     return valid;
@@ -672,16 +678,19 @@ class TapBytes {
   const Geometry& g_;
   const IndexKernels* const kernels_;
   const uint8_t* const taps_;
-  int shift_[3];
-  uint8_t all_;  // every bit that a tap can have
-  alignas(16) uint8_t bits_[16];
+  bool takes_, all_inside_ = false;
+  Places places_[3];
+  alignas(16) uint8_t bits_[kMostTaps];
   alignas(64) uint8_t allowed_[kTable];
 };
 
 }  // namespace
 
 bool ValidateIndices(const Indices& indices, const IndexKernels* kernels, Range lines) {
-  if (kernels != nullptr && TapBytes::Takes(indices)) return TapBytes(indices, kernels).Validate(lines);
+  if (kernels != nullptr) {
+    TapBytes bytes(indices, kernels);
+    if (bytes.takes()) return bytes.Validate(lines);
+  }
   const Geometry& g = *indices.geometry;
   IndexMap map(indices, kernels, NumberingOf(g, PEAKPOOL_INDEX_WINDOW_U32), g.output, g.output,
                {0, g.axis[kWidth].output}, {0, g.channels});

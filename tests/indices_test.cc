@@ -176,25 +176,26 @@ TEST_F(IndexKernel, NarrowsToEveryWidth) {
 
 TEST_F(IndexKernel, ValidatesTapsByTheirBits) {
   ForEachTarget([&](const IndexKernels& kernels) {
-    alignas(16) uint8_t bits[16];
+    alignas(16) uint8_t bits[32];
     for (int round = 0; round < 3000; ++round) {
+      const uint32_t end = 1 + Draw(32);
       for (uint8_t& bit : bits) bit = static_cast<uint8_t>(1u << Draw(7) | 1u << Draw(7));
       const size_t count = 1 + Draw(4 * 64 + 3);
       const uint8_t also = static_cast<uint8_t>(Draw(4) != 0 ? 0xFF : 0xFF ^ 1u << Draw(8));
       Bytes taps(count), allowed(count);
       for (size_t i = 0; i < count; ++i) {
-        taps[i] = static_cast<uint8_t>(Draw(16));
+        taps[i] = static_cast<uint8_t>(Draw(end));
         allowed[i] = static_cast<uint8_t>(bits[taps[i]] | random_());
       }
       bool valid = true;
       if (Draw(2) != 0) taps[Draw(static_cast<uint32_t>(count))] = static_cast<uint8_t>(random_());
       for (size_t i = 0; i < count; ++i) {
-        valid = valid && taps[i] < 16 && (bits[taps[i] & 15] & ~(allowed[i] & also)) == 0;
+        valid = valid && taps[i] < end && (bits[taps[i] & 31] & ~(allowed[i] & also)) == 0;
       }
       for (Side side : kSides) {
         const uint8_t* from = in_.Copy(taps.data(), count, side);
         const uint8_t* may = also_.Copy(allowed.data(), count, side);
-        ASSERT_EQ(kernels.validate_taps(from, static_cast<int64_t>(count), may, also, bits), valid) << count;
+        ASSERT_EQ(kernels.validate_taps(from, static_cast<int64_t>(count), may, also, bits, end), valid) << count;
       }
     }
   });

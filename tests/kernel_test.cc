@@ -467,6 +467,34 @@ TEST_P(WindowKernel, GradientsOfDilatedWindows) {
   });
 }
 
+// Gradients of windows that overlap along the depth as well.
+TEST_P(WindowKernel, GradientsOfWindowsWithADepth) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.gather_channels_last == nullptr) return;
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 200 && !HasFailure(); ++i) {
+      peakpool_problem p = Parsed("f32 ndhwc 1x1x1x1x1 k1 window-u8");
+      p.type = GetParam().type;
+      p.batch = Draw(1, 2);
+      p.channels = Draw(1, 3 * lanes);
+      const int64_t kernel = Draw(2, 3), stride = kernel == 2 ? 1 : Draw(1, 2);
+      bool legal = true;
+      for (int a = 0; a < 3; ++a) {
+        p.kernel[a] = a == 0 ? Draw(1, 3) : kernel;
+        p.stride[a] = a == 0 ? Draw(1, 3) : stride;
+        p.padding[a] = {Draw(0, p.kernel[a] - 1), Draw(0, p.kernel[a] - 1)};
+        p.input[a] = Draw(1, 9);
+        legal &= p.padding[a].before + p.input[a] + p.padding[a].after >= p.kernel[a];
+      }
+      if (!legal) continue;
+      Resolve(&p);
+      if (HasEmptyWindow(p) || (ElementBytes(p.type) == 2 && p.kernel[0] > p.stride[0])) continue;
+      if (Draw(0, 2) == 0) AddGaps(&p);
+      CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
+    }
+  });
+}
+
 // Gradients of windows that do not overlap: of any size, with gaps, and with one window to an axis.
 TEST_P(WindowKernel, GradientsOfWindowsApart) {
   ForEachTarget([&](const Kernels& kernels) {
@@ -602,6 +630,26 @@ TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
         if (!global) p.padding[a] = {Draw(0, reach), Draw(0, reach)};
         p.input[a] = std::max(p.input[a], reach + 1);
       }
+      Resolve(&p);
+      if (Draw(0, 3) == 0) AddGaps(&p);
+      CheckForward("separable", kernels.separable, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
+// Planes of about one vector to a few, one window each.
+TEST_P(Kernel, SeparableTakesWholePlanes) {
+  ForEachTarget([&](const Kernels& kernels) {
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 60; ++i) {
+      const int64_t rows = Draw(0, 2) == 0 ? Draw(2, 7) : 1;
+      const int64_t columns = std::max<int64_t>(1, Draw(lanes / 4, 3 * lanes + 3) / rows);
+      const int64_t channels = i % 10 == 0 ? Draw(250, 262) : Draw(1, 21);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), channels, rows, columns,
+                                   Draw(0, 1) ? PEAKPOOL_INDEX_WINDOW_U8 : PEAKPOOL_INDEX_WINDOW_U16);
+      p.kernel[0] = rows;
+      p.kernel[1] = columns;
       Resolve(&p);
       if (Draw(0, 3) == 0) AddGaps(&p);
       CheckForward("separable", kernels.separable, p);

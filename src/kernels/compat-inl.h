@@ -256,6 +256,26 @@ HWY_INLINE auto UpperLanes(D d, V v) {
 #endif
 }
 
+// {lower half of a, lower half of b}, and of the upper halves. One lane per vector: a, and b.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LowerHalves(D d, V a, V b) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(b);
+  return a;
+#else
+  return hn::ConcatLowerLower(d, b, a);
+#endif
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V UpperHalves(D d, V a, V b) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(a);
+  return b;
+#else
+  return hn::ConcatUpperUpper(d, b, a);
+#endif
+}
+
 // Whether LookupLanes and LookupTwo exist for lanes of this size, in full vectors.
 template <class T>
 constexpr bool kHasLookup = sizeof(T) >= 4 || (HWY_TARGET <= HWY_AVX3 && sizeof(T) == 2);

@@ -74,6 +74,13 @@ inline int64_t Step(const Axis& axis) {
   return axis.output == 1 ? HWY_MAX(axis.stride, axis.input + axis.pad_before) : axis.stride;
 }
 
+// Copies tap numbers as those within the slice of the windows' depth that begins with `base`; what lies in another
+// slice becomes no tap's number.
+inline HWY_NOINLINE void RebaseTaps(const uint8_t* HWY_RESTRICT from, int64_t count, int64_t base,
+                                    uint8_t* HWY_RESTRICT to) {
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(from[i] - base);
+}
+
 // How far lines follow each other without a gap.
 enum Dense { kLine, kSlice, kTensor };
 

@@ -433,6 +433,20 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<T>& plane, int64_t h, bool top, 
   }
 }
 
+// Taps of window lines [begin, end) as numbers within the slice of the windows' depth that `plane` is, without gaps.
+template <class T>
+HWY_NOINLINE void RebaseLines(const GatherPlane<T>& plane, int64_t begin, int64_t end, uint8_t* HWY_RESTRICT to) {
+  const Strides& strides = plane.tap_strides;
+  const int64_t channels = plane.geometry.channels, windows = plane.geometry.axis[kWidth].output;
+  const bool dense = strides.axis[kWidth] == channels;
+  const int64_t runs = dense ? 1 : windows, run = dense ? windows * channels : channels;
+  for (int64_t line = begin; line < end; ++line) {
+    for (int64_t i = 0; i < runs; ++i, to += run) {
+      apart::RebaseTaps(plane.taps + line * strides.axis[kHeight] + i * strides.axis[kWidth], run, plane.tap_base, to);
+    }
+  }
+}
+
 }  // namespace channels_last
 
 template <class T>
@@ -452,8 +466,12 @@ template <class T>
     if (height.kernel == 3 && height.stride == 1) pair = &channels_last::SumLinePair<L, 3, 1>;
     if (height.kernel == 2 && height.stride == 1) pair = &channels_last::SumLinePair<L, 2, 1>;
     std::memset(none, 0xFF, static_cast<size_t>(spare));
-    if (call.accumulate) std::memset(none + spare, 0, static_cast<size_t>(spare) * sizeof(T));
+    std::memset(none + spare, 0, static_cast<size_t>(spare) * sizeof(T));
   }
+  // Blocks know the tap numbers of windows without a depth only.
+  uint8_t* const rebased = none + spare * static_cast<int64_t>(1 + sizeof(T));
+  const int64_t window_line = width.output * g.channels;
+  const bool rebases = (none + kScratchBytes - rebased) / window_line >= 4;
   using I = apart::Bits<T>;
   const bool moves =
       g.IsApart() && !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<I>()));
@@ -466,8 +484,8 @@ template <class T>
     if (d.count == 0) cover.count = 0;
     const Strides& strides = call.taps.strides;
     int64_t done = 1;
-    // One slice of the windows' depth after the other, ascending. Blocks know the first slice's tap numbers only: with
-    // those of others, 3x3 windows without a depth took 10 to 25 % longer.
+    // One slice of the windows' depth after the other, ascending. (Tap numbers of any slice in the blocks' own code:
+    // 3x3 windows without a depth took 10 to 25 % longer.)
     for (int slice = 0; slice < HWY_MAX(d.count, 1); ++slice) {
       const channels_last::GatherPlane<T> plane = {
           g,
@@ -490,12 +508,21 @@ template <class T>
                                  strides.axis[kWidth], cover.count == 0 ? 0 : width.output,
                                  plane.tap_base + cover.tap * width.kernel, done, reinterpret_cast<I*>(dx),
                                  g.input.axis[kHeight], g.input.axis[kWidth]);
-      } else if (pair != nullptr && d.count == 1 && plane.tap_base == 0) {
+      } else if (pair != nullptr && d.count != 0 && ((d.count == 1 && plane.tap_base == 0) || rebases)) {
         // With stride 2 a block begins where a window begins.
         const bool top = height.stride == 1 || (h + height.pad_before) % 2 == 0;
         const int64_t first = top ? h : h - 1;
         const bool bottom = !top || (h + 1 < height.input && line + 1 < call.end);
-        pair(plane, first, top, bottom, none, reinterpret_cast<T*>(none + spare));
+        T* const missing = reinterpret_cast<T*>(none + spare);
+        if (d.count == 1 && plane.tap_base == 0) {
+          pair(plane, first, top, bottom, none, missing);
+        } else {
+          const int64_t begin = height.FirstTouching(h), end = height.TouchingEnd(h + (top && bottom ? 2 : 1));
+          channels_last::RebaseLines(plane, begin, end, rebased);
+          const Strides lines = {0, 1, {0, window_line, g.channels}};
+          pair({g, plane.dy, rebased - begin * window_line, plane.dx, lines, plane.accumulate, 0}, first, top, bottom,
+               none, missing);
+        }
         done = top && bottom ? 2 : 1;
       } else if (shuffled.IsWorth() && !plane.accumulate) {
         shuffled.Line(plane, cover, dx);

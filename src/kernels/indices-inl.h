@@ -270,15 +270,20 @@ inline void Narrow(const uint32_t* HWY_RESTRICT from, int64_t count, int bytes, 
 
 // Bytes at a time: each tap is looked up as the bits of its row and its column, which must be among those allowed.
 inline bool ValidateTaps(const uint8_t* HWY_RESTRICT taps, int64_t count, const uint8_t* HWY_RESTRICT allowed,
-                         uint8_t also, const uint8_t* HWY_RESTRICT bits) {
+                         uint8_t also, const uint8_t* HWY_RESTRICT bits, int64_t end) {
   const hn::ScalableTag<uint8_t> d;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto table = hn::LoadDup128(d, bits), may_also = hn::Set(d, also);
+  const auto table = hn::LoadDup128(d, bits), second_table = hn::LoadDup128(d, bits + 16);
+  const auto may_also = hn::Set(d, also), last = hn::Set(d, static_cast<uint8_t>(end - 1));
+  const bool two = end > 16;
   const auto wrong = [&](const uint8_t* from, const uint8_t* may) HWY_ATTR {
     const auto tap = hn::LoadU(d, from);
-    const auto beyond = hn::And(tap, hn::Set(d, 0xF0));
-    return hn::Or(beyond, hn::AndNot(hn::And(hn::LoadU(d, may), may_also),
-                                     hn::TableLookupBytes(table, hn::And(tap, hn::Set(d, 0x0F)))));
+    const auto beyond = hn::SaturatedSub(tap, last), place = hn::And(tap, hn::Set(d, 0x0F));
+    auto needs = hn::TableLookupBytes(table, place);
+    if (two) {
+      needs = hn::IfThenElse(hn::TestBit(tap, hn::Set(d, 16)), hn::TableLookupBytes(second_table, place), needs);
+    }
+    return hn::Or(beyond, hn::AndNot(hn::And(hn::LoadU(d, may), may_also), needs));
   };
   auto all = hn::Zero(d);
   if (count >= lanes) {

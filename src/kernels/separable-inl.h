@@ -374,7 +374,9 @@ struct Loops : KeyLoops<Lane> {
         row_taps.tap += row_taps.step;
       }
       int64_t v = 0;
-      for (; v + 4 <= vectors; v += 4) GatherVectors<kCarried, true>(p, At(from, v * n), At(to, v * n), v, row_tap);
+      if constexpr (kHasWindowKernels) {
+        for (; v + 4 <= vectors; v += 4) GatherVectors<kCarried, true>(p, At(from, v * n), At(to, v * n), v, row_tap);
+      }
       for (; v < vectors; ++v) GatherVectors<kCarried, false>(p, At(from, v * n), At(to, v * n), v, row_tap);
     }
   }
@@ -478,7 +480,9 @@ struct Loops : KeyLoops<Lane> {
   // of maxima and the cost of the loops.
   static void ReduceColumns(const SeparableColumn& c) {
     int64_t v = 0;
-    for (; v + 4 <= c.vectors; v += 4) ReduceVectors<true>(c, v);
+    if constexpr (kHasWindowKernels) {
+      for (; v + 4 <= c.vectors; v += 4) ReduceVectors<true>(c, v);
+    }
     for (; v < c.vectors; ++v) ReduceVectors<false>(c, v);
   }
   template <bool kFour>
@@ -618,6 +622,143 @@ struct Loops : KeyLoops<Lane> {
     }
   }
 
+  // Four planes at a time are reduced to a vector each, whose taps stay behind; these are halved until there is a lane
+  // per plane, and so is then the least of the tap numbers of those lanes that equal it. (Aligned loads but for the
+  // first and the last of a plane save nothing.)
+  template <class L>
+  using PlaneTag = hn::CappedTag<typename L::Lane, 32>;
+  template <class L>
+  static bool PoolPlanes(const void* map, const void* elements, int64_t planes, int64_t size, int64_t step,
+                         KeyArray rooms, char* results) {
+    using DE = PlaneTag<L>;
+    using T = hn::TFromD<DE>;
+    using VE = hn::Vec<DE>;
+    const DE de;
+    const hn::RebindToSigned<DE> d;
+    using VT = hn::Vec<decltype(d)>;
+    const L lanes = MapOf<L>(map);
+    const int64_t n = static_cast<int64_t>(hn::Lanes(de)), last = size - n;
+    T* const best = reinterpret_cast<T*>(results);
+    T* const keys = reinterpret_cast<T*>(rooms.keys);
+    Lane* const taps = Lanes(rooms.taps);
+    // Numbers of the full range, in signed order.
+    const VT zero = hn::Set(d, hwy::LimitsMin<Lane>()), first = hn::Add(zero, hn::Iota(d, 0));
+    const auto all = hn::FirstN(de, static_cast<size_t>(n));
+    auto ordered = all;
+    const auto note = [&](VE a, VE b, VE c, VE e) HWY_ATTR {
+      if constexpr (L::kTracksNan) ordered = hn::And(ordered, AndOrdered(de, AndOrdered(de, all, a, b), c, e));
+    };
+    const auto load = [&](const T* p) HWY_ATTR { return InRegister(lanes.ToKey(de, hn::LoadU(de, p))); };
+    const auto later = [&](VE v, VT number, VE& key, VT& tap) HWY_ATTR {
+      if constexpr (kTaps) tap = hn::IfThenElse(hn::RebindMask(d, hn::Gt(v, key)), number, tap);
+      key = hn::Max(key, v);
+    };
+    const T* x0 = static_cast<const T*>(elements);
+    int64_t step1 = step, step2 = 2 * step, step3 = 3 * step;
+    for (int64_t p = 0; p < planes; p += 4, x0 += 4 * step) {
+      if (HWY_UNLIKELY(p + 4 > planes)) {
+        step1 = p + 1 < planes ? step : 0;
+        step2 = p + 2 < planes ? 2 * step : 0;
+        step3 = 0;
+      }
+      const T *const x1 = x0 + step1, *const x2 = x0 + step2, *const x3 = x0 + step3;
+      VE key0 = load(x0), key1 = load(x1), key2 = load(x2), key3 = load(x3);
+      note(key0, key1, key2, key3);
+      VT tap0, tap1, tap2, tap3;
+      tap0 = tap1 = tap2 = tap3 = first;
+      for (int64_t j = n; j < size; j += n) {
+        const int64_t at = HWY_MIN(j, last);
+        const VE v0 = load(x0 + at), v1 = load(x1 + at), v2 = load(x2 + at), v3 = load(x3 + at);
+        note(v0, v1, v2, v3);
+        const VT number = hn::Add(first, hn::Set(d, static_cast<Lane>(at)));
+        later(v0, number, key0, tap0), later(v1, number, key1, tap1);
+        later(v2, number, key2, tap2), later(v3, number, key3, tap3);
+      }
+      if constexpr (kTaps) {
+        T* const to = keys + p * n;
+        hn::StoreU(key0, de, to), hn::StoreU(key1, de, to + n);
+        hn::StoreU(key2, de, to + 2 * n), hn::StoreU(key3, de, to + 3 * n);
+        Lane* const tap_to = taps + p * n;
+        hn::StoreU(tap0, d, tap_to), hn::StoreU(tap1, d, tap_to + n);
+        hn::StoreU(tap2, d, tap_to + 2 * n), hn::StoreU(tap3, d, tap_to + 3 * n);
+      }
+      StoreFour(de, Greatest(), key0, key1, key2, key3, best + p * (n / 4));
+    }
+    if (L::kTracksNan && !hn::AllTrue(de, ordered)) return true;
+    ReduceQuarters(de, planes, Greatest(), best);
+    if constexpr (kTaps) {
+      const VT most = hn::Set(d, hwy::LimitsMax<Lane>());
+      for (int64_t p = 0; p < planes; p += 4) {
+        const auto numbers = [&](int64_t i) HWY_ATTR {
+          const auto equal = hn::Eq(hn::LoadU(de, keys + i * n), hn::Set(de, best[i]));
+          return hn::IfThenElse(hn::RebindMask(d, equal), hn::LoadU(d, taps + i * n), most);
+        };
+        StoreFour(d, Least(), numbers(p), numbers(p + 1), numbers(p + 2), numbers(p + 3), taps + p * (n / 4));
+      }
+      ReduceQuarters(d, planes, Least(), taps);
+      for (int64_t j = 0; j < planes; j += n) hn::StoreU(hn::Sub(hn::LoadU(d, taps + j), zero), d, taps + j);
+    }
+    if constexpr (L::kTracksNan) {
+      const auto element = MapOf<RingLanes<Lane>>(map);
+      for (int64_t j = 0; j < planes; j += n) {
+        Lane* const at = Lanes(results) + j;
+        hn::StoreU(element.Load(d, at), d, at);
+      }
+    }
+    return false;
+  }
+  template <class L>
+  static HWY_INLINE L MapOf(const void* map) {
+    if constexpr (L::kTracksNan) {
+      return {};
+    } else {
+      return *static_cast<const L*>(map);
+    }
+  }
+  struct Greatest {
+    template <class VE>
+    HWY_INLINE VE operator()(VE a, VE b) const {
+      return hn::Max(a, b);
+    }
+  };
+  struct Least {
+    template <class VE>
+    HWY_INLINE VE operator()(VE a, VE b) const {
+      return hn::Min(a, b);
+    }
+  };
+  // Of four vectors a quarter of one each; vectors have four lanes.
+  template <class DE, class Combine, class VE>
+  static HWY_INLINE void StoreFour(DE d, Combine combine, VE a, VE b, VE c, VE e, hn::TFromD<DE>* to) {
+    const auto halves = [=](VE lo, VE hi) HWY_ATTR { return combine(LowerHalves(d, lo, hi), UpperHalves(d, lo, hi)); };
+    hn::StoreU(CombineNeighbours(d, combine, halves(a, b), halves(c, e), true), d, to);
+  }
+  // Neighbouring lanes of 2N, or where these are narrow, units of 4 bytes.
+  template <class DE, class Combine, class VE>
+  static HWY_INLINE VE CombineNeighbours(DE d, Combine combine, VE lo, VE hi, bool units) {
+    if constexpr (sizeof(hn::TFromD<DE>) < 4) {
+      if (units) {
+        const hn::Repartition<int32_t, DE> du;
+        const auto lo_units = hn::BitCast(du, lo), hi_units = hn::BitCast(du, hi);
+        return combine(hn::BitCast(d, EvenLanes(du, lo_units, hi_units)),
+                       hn::BitCast(d, OddLanes(du, lo_units, hi_units)));
+      }
+    }
+    return combine(EvenLanes(d, lo, hi), OddLanes(d, lo, hi));
+  }
+  // Groups of a quarter of a vector's lanes to one each.
+  template <class DE, class Combine, class T = hn::TFromD<DE>>
+  static HWY_INLINE void ReduceQuarters(DE d, int64_t groups, Combine combine, T* lanes) {
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    for (int64_t width = n / 8; width > 0; width /= 2) {
+      const bool units = width * static_cast<int64_t>(sizeof(T)) >= 4;
+      for (int64_t j = 0; j < groups * width; j += n) {
+        const auto lo = hn::LoadU(d, lanes + 2 * j), hi = hn::LoadU(d, lanes + 2 * j + n);
+        hn::StoreU(CombineNeighbours(d, combine, lo, hi, units), d, lanes + j);
+      }
+    }
+  }
+
   // Reduces rows of one vector along the width; see SeparableLookups.
   static void GrowRows(const SeparableLookups& lookups, int64_t rows, KeyArray row) {
     const D d;
@@ -728,6 +869,13 @@ struct Loops : KeyLoops<Lane> {
     if constexpr (kTaps) loops.gather_ordered = &GatherOrdered;
     loops.reduce_columns = &ReduceColumns;
     loops.reduce_planes = &ReducePlanes;
+    if constexpr (kHasWindowKernels) {
+      using L =
+          std::conditional_t<(sizeof(Lane) >= 4), NativeLanes<std::conditional_t<sizeof(Lane) == 4, float, double>>,
+                             std::conditional_t<sizeof(Lane) == 2, RingLanes<int16_t>, IntegerLanes<int8_t>>>;
+      loops.pool_planes = &PoolPlanes<L>;
+      loops.plane_lanes = static_cast<int64_t>(hn::Lanes(PlaneTag<L>()));
+    }
     loops.deinterleave = &Keys::Deinterleave;
     loops.interleave = &Keys::Interleave;
     if constexpr (kHasLookup<Lane>) {

@@ -26,7 +26,7 @@ class SeparableRun : SeparablePlan {
       : SeparablePlan(problem, loops.lane_bytes, loops.lanes), loops_(loops), element_(element) {}
 
   [[gnu::cold]] void Run() {
-    if (GlobalPlanes() || GlobalPixels() || Transposed() || RowPlanes() || HeightFirst()) return;
+    if (GlobalInPlace() || GlobalPlanes() || GlobalPixels() || Transposed() || RowPlanes() || HeightFirst()) return;
     if (!has_tile_) ChooseTile();
     has_tile_ = true;
     TakeScratch();
@@ -462,21 +462,53 @@ class SeparableRun : SeparablePlan {
     return axis.output == 1 && axis.kernel == axis.input && axis.dilation == 1 && axis.pad_before == 0;
   }
 
-  // Whole planes of few vectors, channels-first: each is reduced to one vector, then neighbouring lanes of many planes
-  // at a time. False if the call is something else.
-  [[gnu::cold]] bool GlobalPlanes() const {
-    if (geometry_.channels_last) return false;
+  // Elements per plane if these are one window each, channels-first, else 0.
+  [[gnu::cold]] int64_t GlobalSize() const {
     int64_t size = 1;
     for (int i = kWidth; i >= kDepth; --i) {
       const Axis& a = geometry_.axis[i];
-      if (!IsGlobal(a)) return false;
-      if (a.input > 1 && (geometry_.input.axis[i] != size || (HasTaps() && tap_step_[i] != size))) return false;
+      if (!IsGlobal(a)) return 0;
+      if (a.input > 1 && (geometry_.input.axis[i] != size || (HasTaps() && tap_step_[i] != size))) return 0;
       size *= a.input;
     }
+    const bool numbered = HasTaps() && problem_.tap_origin != 0;
+    return geometry_.channels_last || numbered || (n_ & (n_ - 1)) != 0 ? 0 : size;
+  }
+
+  // Whole planes from where they are. False if the call is something else.
+  [[gnu::cold]] bool GlobalInPlace() const {
+    constexpr int64_t kMost = 256;
+    const int64_t size = GlobalSize(), n = loops_.plane_lanes, room = HasTaps() ? n : 0;
+    if (size < n || loops_.pool_planes == nullptr || n < 4) return false;
+    if (element_.bytes != loops_.lane_bytes || (element_.bytes >= 4 && !element_.is_float)) return false;
+    const int64_t most = std::min(kMost, (capacity_ - 2 * n) / (n / 4 + 2 * room) / 4 * 4);
+    const KeyArray best = {static_cast<char*>(call_.scratch), nullptr};
+    const KeyArray rooms = {At(best, most / 4 * n + n).keys, At(best, most / 4 * n + n + most * room).keys};
+    const Strides& s = geometry_.input;
+    for (int64_t line = call_.begin, planes; line < call_.end; line += planes) {
+      planes = std::min({most, call_.end - line, images_of_planes_ - line % images_of_planes_});
+      const char* const x = static_cast<const char*>(call_.x) + PlaneOffset(s, line) * element_.bytes;
+      if (loops_.pool_planes(element_.map, x, planes, size, s.channel, rooms, best.keys)) {
+        SeparableProblem problem = problem_;
+        problem.call.begin = line;
+        problem.call.end = line + planes;
+        SeparableRun(problem, {element_.bytes, element_.map, false}, loops_).Run();
+        continue;
+      }
+      StorePlanes(best.keys, line, planes, Values());
+      if (HasTaps()) StorePlanes(rooms.taps, line, planes, Taps());
+    }
+    return true;
+  }
+
+  // Whole planes of few vectors, channels-first: each is reduced to one vector, then neighbouring lanes of many planes
+  // at a time. False if the call is something else.
+  [[gnu::cold]] bool GlobalPlanes() const {
+    const int64_t size = GlobalSize();
+    if (size == 0) return false;
     const int64_t n = n_, pitch = std::max(size, n);  // vectors may overlap
     const int64_t most = (capacity_ - 8 * n) / (arrays_ * (pitch + n)) / n * n;
-    if (HasTaps() && problem_.tap_origin != 0) return false;
-    if (most == 0 || (n & (n - 1)) != 0) return false;
+    if (most == 0) return false;
     char* const keys = static_cast<char*>(call_.scratch);
     const KeyArray best = {keys + (most * pitch + n) * loops_.lane_bytes,
                            keys + (most * (pitch + n) + 2 * n) * loops_.lane_bytes};
@@ -555,7 +587,7 @@ class SeparableRun : SeparablePlan {
     const SeparableProblem problem = TransposedProblem(t, x, y, HasTaps() ? taps : nullptr, rest);
 
     // Keys are their own lanes.
-    SeparableRun transposed(problem, {bytes, loops_.identity}, loops_);
+    SeparableRun transposed(problem, {bytes, loops_.identity, false}, loops_);
     for (int64_t plane = call_.begin / LinesPerPlane(), end = plane + t.images; plane < end;) {
       const int64_t count = std::min({t.group, end - plane, images_of_planes_ - plane % images_of_planes_});
       const Strides& s = geometry_.input;

@@ -134,6 +134,13 @@ struct SeparableLoops {
   // The greatest key of each of some planes of `size` keys, or one vector, `pitch` apart, by way of a vector for each;
   // with taps, also where it is.
   void (*reduce_planes)(const char* keys, int64_t planes, int64_t size, int64_t pitch, KeyArray best);
+  // The same for elements of one or two bytes and, as floats, for f32 and f64: `planes` of them, `step` apart, of
+  // `size` >= plane_lanes >= 4 elements. `best` has room for a quarter of so many lanes per plane and a vector,
+  // `rooms`, only for taps, for all of them of each plane, rounded up to four; taps are left where rooms.taps begins.
+  // True if there was a NaN, and nothing is done. Null where such is not to be had.
+  bool (*pool_planes)(const void* map, const void* elements, int64_t planes, int64_t size, int64_t step, KeyArray rooms,
+                      char* best);
+  int64_t plane_lanes;
   // Even elements to the first half, odd ones to the second, one of log2(columns) rounds that transpose; and back.
   void (*deinterleave)(const char* from, int64_t count, char* to);
   void (*interleave)(const char* from, int64_t count, char* to);
@@ -146,6 +153,7 @@ struct SeparableLoops {
 struct SeparableElement {
   int64_t bytes;
   const void* map;
+  bool is_float;  // f32 or f64, without NaN
 };
 
 // Pools lines [begin, end) of any geometry. The loops' lanes must be as wide as elements and, with tap numbers, hold

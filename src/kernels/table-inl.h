@@ -32,7 +32,7 @@ template <class T>
 void Separable(const ForwardCall& call) {
   using Lane = typename KeyLanes<T>::Lane;
   static constexpr auto kMap = MakeKeyMap<T>();
-  const SeparableElement element = {sizeof(T), &kMap};
+  const SeparableElement element = {sizeof(T), &kMap, std::is_floating_point<T>::value};
   const bool with_taps = call.taps.base != nullptr;
   const auto holds = [&](size_t bytes) {
     return !with_taps || bytes >= 4 || call.geometry->Taps() <= (int64_t{1} << (8 * bytes));
