@@ -658,6 +658,24 @@ TEST_P(Kernel, SeparableTakesWholePlanes) {
   });
 }
 
+// Windows of 4 columns apart, of lines of less than a vector of outputs to a few.
+TEST_P(Kernel, SeparableTakesWindowsOfFour) {
+  ForEachTarget([&](const Kernels& kernels) {
+    for (int i = 0; i < 40; ++i) {
+      const int64_t outputs = Draw(1, 3 * static_cast<int64_t>(kernels.lanes) + 1);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), Draw(1, 3), Draw(1, 4),
+                                   4 * outputs + Draw(0, 3), PEAKPOOL_INDEX_WINDOW_U8);
+      p.kernel[0] = 1;
+      p.stride[0] = Draw(1, 2);
+      p.kernel[1] = p.stride[1] = 4;
+      Resolve(&p);
+      if (Draw(0, 2) == 0) AddGaps(&p);
+      CheckForward("separable", kernels.separable, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 // Planes side by side with a form of their own: tall windows over lines with much padding, lines with one output each,
 // and slices apart.
 TEST_P(Kernel, SeparableTakesShortLinesOfManyPlanes) {

@@ -276,6 +276,22 @@ HWY_INLINE V UpperHalves(D d, V a, V b) {
 #endif
 }
 
+// Within blocks of 16 bytes, vector i gets lane i of each of the vectors, whose lanes have 4 bytes. One lane per
+// vector: they are one each.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void TransposeFours(D d, V& v0, V& v1, V& v2, V& v3) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(v0), static_cast<void>(v1), static_cast<void>(v2), static_cast<void>(v3);
+#else
+  const V lower02 = hn::InterleaveLower(d, v0, v2), lower13 = hn::InterleaveLower(d, v1, v3);
+  const V upper02 = hn::InterleaveUpper(d, v0, v2), upper13 = hn::InterleaveUpper(d, v1, v3);
+  v0 = hn::InterleaveLower(d, lower02, lower13);
+  v1 = hn::InterleaveUpper(d, lower02, lower13);
+  v2 = hn::InterleaveLower(d, upper02, upper13);
+  v3 = hn::InterleaveUpper(d, upper02, upper13);
+#endif
+}
+
 // Whether LookupLanes and LookupTwo exist for lanes of this size, in full vectors.
 template <class T>
 constexpr bool kHasLookup = sizeof(T) >= 4 || (HWY_TARGET <= HWY_AVX3 && sizeof(T) == 2);

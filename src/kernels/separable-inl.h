@@ -21,6 +21,7 @@
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/separable.h"
+#include "src/kernels/slices-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -622,6 +623,38 @@ struct Loops : KeyLoops<Lane> {
     }
   }
 
+  // Windows of 4 columns apart, one after the other, at least a vector of them: four vectors are transposed within
+  // their blocks of 16 bytes, and the results put in order. True if there was a NaN.
+  static bool PoolFours(const float* HWY_RESTRICT x, int64_t outputs, float* HWY_RESTRICT y,
+                        uint8_t* HWY_RESTRICT taps) {
+    const hn::ScalableTag<float> d;
+    const hn::ScalableTag<int32_t> di;
+    using VE = hn::Vec<decltype(d)>;
+    using VT = hn::Vec<decltype(di)>;
+    const NativeLanes<float> lanes;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), blocks = n / 4;
+    HWY_ALIGN int32_t from[hn::MaxLanes(di)];
+    for (int64_t i = 0; i < n; ++i) from[i] = static_cast<int32_t>(i % blocks * 4 + i / blocks);
+    const VT order = hn::Load(di, from), one = hn::Set(di, 1), two = hn::Set(di, 2), three = hn::Set(di, 3);
+    const auto all = hn::FirstN(d, static_cast<size_t>(n));
+    auto ordered = all;
+    for (int64_t j = 0; j < outputs; j += n) {
+      const int64_t at = HWY_MIN(j, outputs - n);
+      const float* p = x + 4 * at;
+      VE best = LoadLanes(lanes, d, p), v1 = LoadLanes(lanes, d, p + n), v2 = LoadLanes(lanes, d, p + 2 * n),
+         v3 = LoadLanes(lanes, d, p + 3 * n);
+      ordered = hn::And(ordered, AndOrdered(d, AndOrdered(d, all, best, v1), v2, v3));
+      TransposeFours(d, best, v1, v2, v3);
+      VT tap = hn::Zero(di);
+      HWY_NAMESPACE::Fold(d, v1, one, best, tap);
+      HWY_NAMESPACE::Fold(d, v2, two, best, tap);
+      HWY_NAMESPACE::Fold(d, v3, three, best, tap);
+      lanes.Store(d, LookupLanes(d, best, order), y + at);
+      if constexpr (kTaps) StoreBytes(di, LookupLanes(di, tap, order), taps + at);
+    }
+    return !hn::AllTrue(d, ordered);
+  }
+
   // Four planes at a time are reduced to a vector each, whose taps stay behind; these are halved until there is a lane
   // per plane, and so is then the least of the tap numbers of those lanes that equal it. (Aligned loads but for the
   // first and the last of a plane save nothing.)
@@ -873,6 +906,7 @@ struct Loops : KeyLoops<Lane> {
       using L =
           std::conditional_t<(sizeof(Lane) >= 4), NativeLanes<std::conditional_t<sizeof(Lane) == 4, float, double>>,
                              std::conditional_t<sizeof(Lane) == 2, RingLanes<int16_t>, IntegerLanes<int8_t>>>;
+      if constexpr (kTaps && sizeof(Lane) == 4) loops.pool_fours = &PoolFours;
       loops.pool_planes = &PoolPlanes<L>;
       loops.plane_lanes = static_cast<int64_t>(hn::Lanes(PlaneTag<L>()));
     }
