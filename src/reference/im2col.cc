@@ -139,7 +139,8 @@ struct Plane {
     const int64_t end = ((o + 1) * axis.input + axis.output - 1) / axis.output;
     return begin + tap < end ? begin + tap : -1;
   }
-  Position TapPosition(Position o, int64_t tap) const {
+  // Inline, this would save a fifth of the time for 12 KB more of code.
+  [[gnu::noinline]] Position TapPosition(Position o, int64_t tap) const {
     const int64_t kh = g.axis[1].kernel, kw = g.axis[2].kernel;
     return {TapCoordinate(g.axis[0], o.d, tap / (kh * kw)), TapCoordinate(g.axis[1], o.h, tap / kw % kh),
             TapCoordinate(g.axis[2], o.w, tap % kw)};
