@@ -256,6 +256,23 @@ HWY_INLINE auto UpperLanes(D d, V v) {
 #endif
 }
 
+// And to there.
+template <class D>
+HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* at) {
+#if HWY_TARGET == HWY_SCALAR
+  hn::StoreU(v, d, p + at[0]);
+#else
+  if constexpr (hn::MaxLanes(d) * sizeof(hn::TFromD<D>) <= 16) {
+    hn::StoreU(v, d, p + at[0]);
+  } else {
+    const hn::Half<D> dh;
+    constexpr int kHalf = hn::MaxLanes(d) * sizeof(hn::TFromD<D>) / 32;
+    StoreBlocks(dh, hn::LowerHalf(dh, v), p, at);
+    StoreBlocks(dh, hn::UpperHalf(dh, v), p, at + kHalf);
+  }
+#endif
+}
+
 // {lower half of a, lower half of b}, and of the upper halves. One lane per vector: a, and b.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LowerHalves(D d, V a, V b) {

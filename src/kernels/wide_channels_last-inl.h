@@ -126,7 +126,7 @@ template <class L, class T = typename L::Element>
   const int64_t y_row = g.output.axis[kHeight], y_pixel = g.output.axis[kWidth];
   const int64_t t_row = plane.tap_strides.axis[kHeight], t_pixel = plane.tap_strides.axis[kWidth];
   const int64_t height_kernel = h.kernel;
-  Steps row_steps = {1, 1, 0};
+  Steps row_steps = {1, 1};
   const L raw = RawLanes(lanes);
   const int64_t lines = HWY_MIN(blocks.lines, end - begin);
   bool nan = false;
@@ -134,8 +134,8 @@ template <class L, class T = typename L::Element>
   for (int64_t ow = 0; ow < w.output; ow += blocks.columns) {
     ow = HWY_MIN(ow, w.output - blocks.columns);
     const Steps column_steps = FillOffsets(w, ow, blocks.columns, Ring::None(), pixel, column_offsets);
-    if (indices) FillNames(w, ow, blocks.columns, 1, column_names);
-    const TI column_shift = static_cast<TI>(column_steps.shift);
+    if (indices) FillNames(w, ow, blocks.columns, column_names);
+    const TI column_base = static_cast<TI>(w.Begin(ow)), column_shift = static_cast<TI>(w.stride);
     const int64_t first_new = HWY_MAX(noted, First(w, ow));
     noted = HWY_MAX(noted, Last(w, ow + blocks.columns - 1) + 1);
     for (int64_t c = 0; c < g.channels; c += blocks.channels) {
@@ -153,11 +153,27 @@ template <class L, class T = typename L::Element>
           const int64_t count = HWY_MIN(end - oh, kRowsPerPass), step = h.stride * row;
           note(from, count, step);
           if (indices) {
-            ReduceTaps<false>(
-                TapColumns<T, TI>{column_offsets, column_names, column_steps, w.kernel, blocks.columns, count,
-                                  blocks.channels, from, nullptr, step, y + oh * y_row, y_row, y_pixel,
-                                  taps + oh * t_row * plane.tap_bytes, t_row, t_pixel, plane.tap_bytes, column_shift},
-                lanes, lanes);
+            ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
+                                                column_names,
+                                                column_steps,
+                                                w.kernel,
+                                                blocks.columns,
+                                                count,
+                                                blocks.channels,
+                                                from,
+                                                nullptr,
+                                                step,
+                                                y + oh * y_row,
+                                                y_row,
+                                                y_pixel,
+                                                taps + oh * t_row * plane.tap_bytes,
+                                                t_row,
+                                                t_pixel,
+                                                plane.tap_bytes,
+                                                column_base,
+                                                0,
+                                                column_shift},
+                              lanes, lanes);
           } else {
             nan |= Reduce(Columns<T>{column_offsets, column_steps, w.kernel, blocks.columns, count, blocks.channels,
                                      from, step, y + oh * y_row, y_row, y_pixel},
@@ -178,12 +194,27 @@ template <class L, class T = typename L::Element>
           T* const to = rows + slot * blocks.row;
           note(from, count, row);
           if (indices) {
-            ReduceTaps<false>(
-                TapColumns<T, TI>{column_offsets, column_names, column_steps, w.kernel, blocks.columns, count,
-                                  blocks.channels, from, nullptr, row, to, blocks.row, blocks.channels,
-                                  reinterpret_cast<uint8_t*>(row_taps + slot * blocks.row), blocks.row, blocks.channels,
-                                  0, column_shift},
-                lanes, raw);
+            ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
+                                                column_names,
+                                                column_steps,
+                                                w.kernel,
+                                                blocks.columns,
+                                                count,
+                                                blocks.channels,
+                                                from,
+                                                nullptr,
+                                                row,
+                                                to,
+                                                blocks.row,
+                                                blocks.channels,
+                                                reinterpret_cast<uint8_t*>(row_taps + slot * blocks.row),
+                                                blocks.row,
+                                                blocks.channels,
+                                                0,
+                                                static_cast<TI>(-next * w.kernel),
+                                                static_cast<TI>(-w.kernel),
+                                                0},
+                              lanes, raw);
           } else {
             nan |= Reduce(Columns<T>{column_offsets, column_steps, w.kernel, blocks.columns, count, blocks.channels,
                                      from, row, to, blocks.row, blocks.channels},
@@ -193,13 +224,19 @@ template <class L, class T = typename L::Element>
         }
         if (c == 0 || lines < end - begin) {
           row_steps = FillOffsets(h, oh, lines, Ring::From(blocks.ring, top), blocks.row, row_offsets);
-          if (indices) FillNames(h, oh, lines, w.kernel, row_names);
+          if (indices) std::fill_n(row_names, OffsetCount(h, lines), TI{0});
         }
         if (indices) {
-          ReduceTaps<true>(TapColumns<T, TI>{row_offsets, row_names, row_steps, height_kernel, lines, blocks.columns,
-                                             blocks.channels, rows, row_taps, blocks.channels, y + oh * y_row, y_pixel,
-                                             y_row, taps + oh * t_row * plane.tap_bytes, t_pixel, t_row,
-                                             plane.tap_bytes, static_cast<TI>(row_steps.shift * w.kernel)},
+          ReduceTaps<true>(TapColumns<T, TI>{row_offsets,     row_names,
+                                             row_steps,       height_kernel,
+                                             lines,           blocks.columns,
+                                             blocks.channels, rows,
+                                             row_taps,        blocks.channels,
+                                             y + oh * y_row,  y_pixel,
+                                             y_row,           taps + oh * t_row * plane.tap_bytes,
+                                             t_pixel,         t_row,
+                                             plane.tap_bytes, static_cast<TI>(h.Begin(oh) * w.kernel + column_base),
+                                             column_shift,    static_cast<TI>(h.stride * w.kernel)},
                            raw, lanes);
         } else {
           Reduce(Columns<T>{row_offsets, row_steps, height_kernel, lines, blocks.columns, blocks.channels, rows,

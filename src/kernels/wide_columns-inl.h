@@ -31,7 +31,6 @@ namespace wide {
 struct Steps {
   int64_t tap_step;  // 1: windows overlap by all but one tap
   int64_t tile;      // 1: tap by tap
-  int64_t shift;     // taps are named (FillNames) from their own window's first on (0), or from the first window's (1)
 };
 
 // One axis of a block: `outputs` windows, for each of `runs` runs of `length` elements. All steps are in elements.
@@ -80,7 +79,7 @@ inline int64_t TileOf(int64_t kernel, int64_t outputs) {
     for (int64_t i = 0; i < outputs + axis.kernel - 1; ++i) {
       offset[i] = ring.Slot(HWY_MIN(HWY_MAX(begin + i, 0), last)) * pitch;
     }
-    return {1, TileOf(axis.kernel, outputs), 1};
+    return {1, TileOf(axis.kernel, outputs)};
   }
   for (int64_t j = 0; j < outputs; ++j) {
     const int64_t first = axis.FirstTap(o + j), last = axis.TapEnd(o + j) - 1;
@@ -89,7 +88,7 @@ inline int64_t TileOf(int64_t kernel, int64_t outputs) {
       *offset++ = ring.Slot(axis.Begin(o + j) + tap * axis.dilation) * pitch;
     }
   }
-  return {axis.kernel, 1, 0};
+  return {axis.kernel, 1};
 }
 // The first and last position that window o takes.
 inline int64_t First(const Axis& axis, int64_t o) { return axis.Begin(o) + axis.FirstTap(o) * axis.dilation; }
@@ -312,11 +311,12 @@ HWY_NOINLINE bool Reduce(const Columns<T>& c, L in, L out) {
 // --- With tap numbers
 // -------------------------------------------------------------------------------------------------
 
-// As Columns, for values with tap numbers in signed lanes of the same width.
+// As Columns, for values with tap numbers in signed lanes of the same width. On the way they count from the input's
+// first element: with rows of a window's width, taps are the same for all windows but for where those begin.
 template <class T, class TI>
 struct TapColumns {
   const int64_t* offset;
-  const TI* name;  // of the tap at each offset; what `from_taps` has there is added to it
+  const TI* name;  // of the tap at each offset; tile 1: what `from_taps` has there is added to it
   Steps steps;
   int64_t kernel, outputs, runs, length;
   const T* from;
@@ -327,7 +327,8 @@ struct TapColumns {
   uint8_t* to_taps;
   int64_t to_taps_run, to_taps_output;  // in taps
   int tap_bytes;                        // 0: lanes
-  TI shift;                             // names count from the first output's window; later ones begin this much later
+  // Subtracted from the numbers of output o of a run: base + run * run_shift + o * shift.
+  TI base, run_shift, shift;
 };
 
 // Whether lanes of this width can number the taps: all arithmetic is modulo their range.
@@ -336,20 +337,21 @@ bool CanNumber(const ForwardCall& call) {
   return call.taps.base == nullptr || sizeof(TI) >= 4 || call.geometry->Taps() <= (int64_t{1} << (8 * sizeof(TI) % 32));
 }
 
-// The names that belong to FillOffsets' offsets, in steps of `scale`.
+// The positions that belong to FillOffsets' offsets.
 template <class TI>
-[[gnu::cold]] HWY_NOINLINE void FillNames(const Axis& axis, int64_t o, int64_t outputs, int64_t scale,
-                                          TI* HWY_RESTRICT name) {
+[[gnu::cold]] HWY_NOINLINE void FillNames(const Axis& axis, int64_t o, int64_t outputs, TI* HWY_RESTRICT name) {
   if (axis.stride == 1 && axis.dilation == 1) {
     const int64_t begin = axis.Begin(o), last = axis.input - 1;
     for (int64_t i = 0; i < outputs + axis.kernel - 1; ++i) {
-      name[i] = static_cast<TI>((HWY_MIN(HWY_MAX(begin + i, 0), last) - begin) * scale);
+      name[i] = static_cast<TI>(HWY_MIN(HWY_MAX(begin + i, 0), last));
     }
     return;
   }
   for (int64_t j = 0; j < outputs; ++j) {
     const int64_t first = axis.FirstTap(o + j), last = axis.TapEnd(o + j) - 1;
-    for (int64_t t = 0; t < axis.kernel; ++t) *name++ = static_cast<TI>(HWY_MIN(HWY_MAX(t, first), last) * scale);
+    for (int64_t t = 0; t < axis.kernel; ++t) {
+      *name++ = static_cast<TI>(axis.Begin(o + j) + HWY_MIN(HWY_MAX(t, first), last) * axis.dilation);
+    }
   }
 }
 
@@ -405,16 +407,15 @@ struct TapSink {
   uint8_t* HWY_RESTRICT to_taps;
   int64_t to_output, to_taps_output;
   int tap_bytes;
-  TI shift;
-  TI shifted;
+  TI shifted, shift;
 
   HWY_INLINE TapSink(const TapColumns<T, TI>& c, L lanes, int64_t run, int64_t o, int64_t j)
       : out(lanes),
         to(c.to + run * c.to_run + o * c.to_output + j),
         to_output(c.to_output),
         tap_bytes(c.tap_bytes),
-        shift(c.shift),
-        shifted(static_cast<TI>(o * c.shift)) {
+        shifted(static_cast<TI>(c.base + run * c.run_shift + o * c.shift)),
+        shift(c.shift) {
     const int64_t bytes = c.tap_bytes == 0 ? static_cast<int64_t>(sizeof(TI)) : c.tap_bytes;
     to_taps = c.to_taps + (run * c.to_taps_run + o * c.to_taps_output + j) * bytes;
     to_taps_output = c.to_taps_output * bytes;
@@ -426,17 +427,15 @@ struct TapSink {
     return sink;
   }
   HWY_INLINE void Store(D d, hn::Vec<D> v, hn::Vec<DI> tap) {
-    const DI di;
     out.Store(d, v, to);
-    StoreTapLanes(di, hn::Sub(tap, hn::Set(di, shifted)), tap_bytes, to_taps);
+    StoreTapLanes(DI(), tap, tap_bytes, to_taps);
     to += to_output;
     to_taps += to_taps_output;
-    shifted = static_cast<TI>(shifted + shift);
   }
 };
 
 // A tap's value and number.
-template <class L, bool kFromTaps, class D, class T = typename L::Element>
+template <class L, bool kFromTaps, bool kNamed, class D, class T = typename L::Element>
 struct TapSource {
   using DI = hn::RebindToSigned<D>;
   using TI = hn::TFromD<DI>;
@@ -455,8 +454,12 @@ struct TapSource {
   HWY_INLINE void Load(D d, int64_t i, hn::Vec<D>& v, hn::Vec<DI>& tap) const {
     const DI di;
     v = in.Load(d, from + offset[i]);
-    tap = hn::Set(di, name[i]);
-    if constexpr (kFromTaps) tap = hn::Add(tap, hn::LoadU(di, from_taps + offset[i]));
+    if constexpr (!kNamed) {
+      tap = hn::LoadU(di, from_taps + offset[i]);
+    } else {
+      tap = hn::Set(di, name[i]);
+      if constexpr (kFromTaps) tap = hn::Add(tap, hn::LoadU(di, from_taps + offset[i]));
+    }
   }
 };
 
@@ -465,6 +468,9 @@ template <int kG, class D, class Source, class Sink>
 HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink sink) {
   using V = hn::Vec<D>;
   using VI = hn::Vec<hn::RebindToSigned<D>>;
+  const hn::RebindToSigned<D> di;
+  const VI shift = hn::Set(di, sink.shift);
+  VI shifted = hn::Set(di, sink.shifted);
   V v, v0, v1, v2, v3, v4, v5, x;
   VI t, t0, t1, t2, t3, t4, t5, y;
   source.Load(d, kG - 1, v, t);
@@ -485,7 +491,8 @@ HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink si
   }
   const auto output = [&](int64_t i, V suffix, VI suffix_tap) PEAKPOOL_INLINED {
     FoldLater(d, v, t, suffix, suffix_tap);
-    sink.Store(d, suffix, suffix_tap);
+    sink.Store(d, suffix, hn::Sub(suffix_tap, shifted));
+    shifted = hn::Add(shifted, shift);
     source.Load(d, kernel - 1 + i, x, y);
     FoldLater(d, x, y, v, t);
   };
@@ -494,7 +501,7 @@ HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink si
   output(3, v2, t2);
   output(4, v3, t3);
   if constexpr (kG > 5) output(5, v4, t4), output(6, v5, t5);
-  sink.Store(d, v, t);
+  sink.Store(d, v, hn::Sub(t, shifted));
 }
 
 // kVectors (1 or 4) vectors of one output, tap by tap.
@@ -523,10 +530,11 @@ HWY_INLINE void ReduceTapByTap(D d, const Source& source, int64_t kernel, const 
     fold(i, 0, v0, t0);
     if constexpr (kVectors > 1) fold(i, n, v1, t1), fold(i, 2 * n, v2, t2), fold(i, 3 * n, v3, t3);
   }
-  sink.Behind(0).Store(d, v0, t0);
-  if constexpr (kVectors > 1) {
-    sink.Behind(n).Store(d, v1, t1), sink.Behind(2 * n).Store(d, v2, t2), sink.Behind(3 * n).Store(d, v3, t3);
-  }
+  const VI shifted = hn::Set(hn::RebindToSigned<D>(), sink.shifted);
+  const auto store = [&](int64_t behind, V v, VI t)
+                         PEAKPOOL_INLINED { sink.Behind(behind).Store(d, v, hn::Sub(t, shifted)); };
+  store(0, v0, t0);
+  if constexpr (kVectors > 1) store(n, v1, t1), store(2 * n, v2, t2), store(3 * n, v3, t3);
 }
 
 // kG 1: tap by tap.
@@ -542,8 +550,8 @@ HWY_NOINLINE void ReduceTapColumns(const TapColumns<T, TI>& c, L in, L out) {
       for (int64_t j = 0; j < c.length; j += n) {
         j = HWY_MIN(j, c.length - n);
         const int64_t at = run * c.from_run + j;
-        const TapSource<L, kFromTaps, decltype(d)> source = {in, c.from + at, kFromTaps ? c.from_taps + at : nullptr,
-                                                             c.offset + first, c.name + first};
+        const TapSource<L, kFromTaps, !kFromTaps || kG == 1, decltype(d)> source = {
+            in, c.from + at, kFromTaps ? c.from_taps + at : nullptr, c.offset + first, c.name + first};
         const TapSink<L, decltype(d)> sink(c, out, run, o, j);
         if constexpr (kG > 1) {
           ReduceTapTile<kG>(d, source, kernel, sink);
