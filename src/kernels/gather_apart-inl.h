@@ -81,6 +81,21 @@ inline HWY_NOINLINE void RebaseTaps(const uint8_t* HWY_RESTRICT from, int64_t co
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<uint8_t>(from[i] - base);
 }
 
+// `size` inputs of an axis from `begin` on, `step` apart, and the windows that touch them, as if that were all. The
+// step is 1 or the dilation.
+inline Axis Part(const Axis& axis, int64_t begin, int64_t size, int64_t step, int64_t* first) {
+  Axis part = axis;
+  const int64_t at = begin + axis.pad_before;
+  *first = axis.FirstTouching(begin);
+  if (step != 1) *first += (at - *first) % step;
+  const int64_t end = axis.TouchingEnd(begin + (size - 1) * step + 1);
+  part.input = size;
+  part.output = HWY_MAX(end - *first + step - 1, int64_t{0}) / step;
+  part.pad_before = (at - *first * axis.stride) / step;
+  part.dilation = axis.dilation / step;
+  return part;
+}
+
 // How far lines follow each other without a gap.
 enum Dense { kLine, kSlice, kTensor };
 

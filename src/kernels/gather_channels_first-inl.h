@@ -39,6 +39,7 @@ using apart::DenseExtent;
 using apart::kLine;
 using apart::kSlice;
 using apart::kTensor;
+using apart::Part;
 
 // What a call's blocks share. A slice is one (n, c, d); offsets are in elements.
 template <class T>
@@ -565,21 +566,6 @@ class InScratch {
   static constexpr int64_t kMostColumns = 1024;
   // Sums that strips reach beyond tensors.
   static int64_t Margin() { return 2 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<Sum>())) + 32; }
-
-  // `size` inputs of an axis from `begin` on, `step` apart, and the windows that touch them, as if that were all. The
-  // step is 1 or the dilation.
-  static Axis Part(const Axis& axis, int64_t begin, int64_t size, int64_t step, int64_t* first) {
-    Axis part = axis;
-    const int64_t at = begin + axis.pad_before;
-    *first = axis.FirstTouching(begin);
-    if (step != 1) *first += (at - *first) % step;
-    const int64_t end = axis.TouchingEnd(begin + (size - 1) * step + 1);
-    part.input = size;
-    part.output = HWY_MAX(end - *first + step - 1, int64_t{0}) / step;
-    part.pad_before = (at - *first * axis.stride) / step;
-    part.dilation = axis.dilation / step;
-    return part;
-  }
 
   int64_t Offset(int64_t slice, const Strides& strides) const {
     const int64_t depth = g_.axis[kDepth].input, plane = slice / depth, n = plane / g_.channels;

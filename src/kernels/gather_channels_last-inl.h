@@ -447,6 +447,37 @@ HWY_NOINLINE void RebaseLines(const GatherPlane<T>& plane, int64_t begin, int64_
   }
 }
 
+// Input lines [h, h_end) under dilated windows: pixels as far apart as taps are share windows with each other alone, as
+// if that were all of the plane. (Each pixel by itself took 1.8 times as long, 2.2 on AVX2.)
+template <class T, class Pair>
+[[gnu::cold]] HWY_NOINLINE void SumPhases(const GatherPlane<T>& plane, int64_t h, int64_t h_end, Pair pair,
+                                          const uint8_t* none, T* spare) {
+  const Axis &height = plane.geometry.axis[kHeight], &width = plane.geometry.axis[kWidth];
+  for (int64_t i = 0; i < HWY_MIN(height.dilation, h_end - h); ++i) {
+    for (int64_t j = 0; j < HWY_MIN(width.dilation, width.input); ++j) {
+      Geometry g = plane.geometry;
+      Strides tap_strides = plane.tap_strides;
+      int64_t oh, ow;
+      const int64_t rows = (h_end - h - i + height.dilation - 1) / height.dilation;
+      const int64_t columns = (width.input - j + width.dilation - 1) / width.dilation;
+      g.axis[kHeight] = apart::Part(height, h + i, rows, height.dilation, &oh);
+      g.axis[kWidth] = apart::Part(width, j, columns, width.dilation, &ow);
+      // Where there are no windows, those of the plane are read in vain.
+      const bool none_here = g.axis[kHeight].output == 0 || g.axis[kWidth].output == 0;
+      const int64_t dy = none_here ? 0 : oh * g.output.axis[kHeight] + ow * g.output.axis[kWidth];
+      const int64_t taps = oh * tap_strides.axis[kHeight] + ow * tap_strides.axis[kWidth];
+      const int64_t dx = (h + i) * g.input.axis[kHeight] + j * g.input.axis[kWidth];
+      for (Strides* strides : {&g.input, &g.output, &tap_strides}) {
+        strides->axis[kHeight] *= height.dilation;
+        strides->axis[kWidth] *= width.dilation;
+      }
+      const GatherPlane<T> phase = {g, plane.dy + dy, plane.taps + taps, plane.dx + dx, tap_strides, plane.accumulate,
+                                    0};
+      for (int64_t row = 0; row < rows; row += 2) pair(phase, row, true, row + 1 < rows, none, spare);
+    }
+  }
+}
+
 }  // namespace channels_last
 
 template <class T>
@@ -459,7 +490,8 @@ template <class T>
   void (*pair)(const channels_last::GatherPlane<T>&, int64_t, bool, bool, const uint8_t*, T*) = nullptr;
   uint8_t* none = static_cast<uint8_t*>(call.scratch);
   const int64_t spare = (g.channels + 63) / 64 * 64;
-  if (height.kernel == width.kernel && height.stride == width.stride && height.dilation == 1 && width.dilation == 1 &&
+  const bool dilated = height.dilation != 1 || width.dilation != 1;
+  if (height.kernel == width.kernel && height.stride == width.stride &&
       g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>())) &&
       static_cast<size_t>(spare) * (1 + sizeof(T)) <= kScratchBytes) {
     if (height.kernel == 3 && height.stride == 2) pair = &channels_last::SumLinePair<L, 3, 2>;
@@ -508,6 +540,9 @@ template <class T>
                                  strides.axis[kWidth], cover.count == 0 ? 0 : width.output,
                                  plane.tap_base + cover.tap * width.kernel, done, reinterpret_cast<I*>(dx),
                                  g.input.axis[kHeight], g.input.axis[kWidth]);
+      } else if (pair != nullptr && dilated) {
+        done = HWY_MIN(height.input - h, call.end - line);
+        channels_last::SumPhases(plane, h, h + done, pair, none, reinterpret_cast<T*>(none + spare));
       } else if (pair != nullptr && d.count != 0 && ((d.count == 1 && plane.tap_base == 0) || rebases)) {
         // With stride 2 a block begins where a window begins.
         const bool top = height.stride == 1 || (h + height.pad_before) % 2 == 0;
