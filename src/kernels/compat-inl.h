@@ -505,20 +505,26 @@ HWY_INLINE auto TapsWhere(D /*d*/, M mask) {
 #endif
 }
 
-// Stores what is like LoadTaps, but for mixed lanes.
+// Stores what LoadTaps loads.
+template <class D, class Taps>
+HWY_INLINE void StoreTaps(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  hn::StoreU(taps, hn::Rebind<uint8_t, D>(), to);
+  static_cast<void>(d);
+#else
+  StoreBytes(hn::RebindToSigned<D>(), taps, to);
+  static_cast<void>(d);
+#endif
+}
+// The same of mixed lanes.
 template <class D, class Taps>
 HWY_INLINE void StoreTapsMixed(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
-  const hn::Rebind<uint8_t, D> d8;
   if constexpr (kHasMixedLanes<D>) {
     const Taps order{_mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0)};
     taps = hn::TableLookupBytes(taps, order);
-  } else {
-    static_cast<void>(d);
   }
-  hn::StoreU(taps, d8, to);
-#else
-#if HWY_TARGET == HWY_AVX2
+#elif HWY_TARGET == HWY_AVX2
   if constexpr (kHasMixedLanes<D>) {
     // Pairs of lanes are in order within either half.
     const __m256i words = _mm256_packs_epi32(taps.raw, taps.raw), bytes = _mm256_packus_epi16(words, words);
@@ -527,9 +533,7 @@ HWY_INLINE void StoreTapsMixed(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
     return;
   }
 #endif
-  const hn::RebindToSigned<D> di;
-  StoreBytes(di, InOrder(di, taps), to);
-#endif
+  StoreTaps(d, taps, to);
 }
 
 template <class D, class Taps>

@@ -11,11 +11,11 @@
 
 namespace peakpool {
 
-// Whether an input lies beyond caches of 1 to 2 MB: kernels that jump from row to row then have to prefetch (3x3 s2
-// with indices in memory 2.6 times as fast, 2x2 1.2 to 2 times), and in them had better not (35x35: 1.08 times as
+// Whether an input lies beyond what caches hold for sure: kernels that jump from row to row then have to prefetch (3x3
+// s2 with indices in memory 2.6 times as fast, 2x2 1.2 to 2 times), and in them had better not (35x35: 1.08 times as
 // long).
 inline bool IsFar(const Geometry& g, int64_t size) {
-  return g.Planes() * g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input * size > 2 << 20;
+  return g.Planes() * g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input * size > 4 << 20;
 }
 
 // Walks the depth slices that lines [begin, end) of a call lie in; neighbouring whole planes come as one group. Offsets

@@ -179,12 +179,12 @@ struct NarrowWindow {
     return SawNan<L>(d, ordered);
   }
 
+  // Stride 1.
   static bool Taps(L lanes, const NarrowCall<T>& in, const NarrowPlanes<T>& at) {
     const D d;
     const DI di;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d)), out_width = in.out_width, pitch = in.pitch;
     const VI row1 = hn::Set(di, TI{kK}), row2 = hn::Set(di, TI{2 * kK});
-    const auto is_first = hn::FirstN(di, static_cast<size_t>(out_width));
     const auto offset = [di](int64_t j, int64_t begin)
                             HWY_ATTR { return hn::Set(di, static_cast<TI>(HWY_MAX(j, -begin) * kK)); };
     const TI* tables = in.tables;
@@ -192,27 +192,24 @@ struct NarrowWindow {
     const VI h0 = hn::Load(di, tables + n), h1 = hn::Load(di, tables + 3 * n),
              h2 = hn::Load(di, tables + (kK - 1) * 2 * n + n);
     auto ordered = hn::FirstN(d, hn::Lanes(d));
-    // The horizontal winner of one row (or of one row of each of two packed lines) and its tap.
-    const auto fold_row = [&](V a, V b, V& best, VI& tap) HWY_ATTR {
-      best = Lookup(d, a, b, i0);
-      tap = h0;
-      Fold(d, Lookup(d, a, b, i1), h1, best, tap);
-      if constexpr (kK == 3) Fold(d, Lookup(d, a, b, i2), h2, best, tap);
-    };
+    // The horizontal winner of a row and its tap.
     const auto load_row = [&](const T* p, V& best, VI& tap) HWY_ATTR {
       const V v = LoadLanes(lanes, d, p);
       Note<L>(d, ordered, v, v);
-      fold_row(v, v, best, tap);
+      best = LookupLanes(d, v, i0);
+      tap = h0;
+      Fold(d, LookupLanes(d, v, i1), h1, best, tap);
+      if constexpr (kK == 3) Fold(d, LookupLanes(d, v, i2), h2, best, tap);
     };
     const int64_t last = at.last, stop = at.stop;
     for (int64_t p = 0; p < at.planes; ++p) {
       const T* x = at.x + p * in.x_step;
       T* y = at.y + p * in.y_step;
       uint8_t* taps = at.taps + p * in.taps_step;
-      int64_t oh = at.oh, r = oh * kS - in.pad;
+      int64_t oh = at.oh, r = oh - in.pad;
       V v0 = hn::Zero(d), v1 = v0;
       VI t0 = hn::Zero(di), t1 = t0;
-      if constexpr (!kPacked) {
+      {
         const RowPointers row(x, r, last, pitch);
         load_row(row.p0, v0, t0);
         if constexpr (kK == 3) load_row(row.p1, v1, t1);
@@ -221,62 +218,115 @@ struct NarrowWindow {
         const RowPointers row(x, r, last, pitch);
         V a, b;
         VI a_tap, b_tap;
-        if constexpr (kPacked) {
-          const V u0 = LoadLanes(lanes, d, row.p0), u1 = LoadLanes(lanes, d, row.p1), u2 = LoadLanes(lanes, d, row.p2),
-                  u3 = LoadLanes(lanes, d, row.p3);
-          Note<L>(d, ordered, u0, u1, u2, u3);
-          VI o0 = hn::Zero(di), o1 = row1, o2 = row2;
-          if (HWY_UNLIKELY(r < 0)) {
-            o0 = hn::IfThenElse(is_first, offset(0, r), offset(0, r + kS));
-            o1 = hn::IfThenElse(is_first, offset(1, r), offset(1, r + kS));
-            o2 = hn::IfThenElse(is_first, offset(2, r), offset(2, r + kS));
-          }
-          fold_row(u0, u2, a, a_tap);
-          a_tap = hn::Add(a_tap, o0);
-          fold_row(u1, u3, b, b_tap);
-          Fold(d, b, hn::Add(b_tap, o1), a, a_tap);
-          if constexpr (kK == 3) {
-            const V u4 = LoadLanes(lanes, d, row.p4);
-            Note<L>(d, ordered, u4, u4);
-            fold_row(u2, u4, b, b_tap);
-            Fold(d, b, hn::Add(b_tap, o2), a, a_tap);
-          }
-          lanes.Store(d, a, y);
-          StoreBytes(di, a_tap, taps);
+        a = v0;
+        a_tap = hn::Add(t0, offset(0, r));
+        if constexpr (kK == 3) {
+          V v2, v3;
+          VI t2, t3;
+          load_row(row.p2, v2, t2);
+          load_row(row.p3, v3, t3);
+          // The two lines share rows 1 and 2, numbered from the second line's point of view.
+          b = v1;
+          b_tap = hn::Add(t1, offset(0, r + 1));
+          Fold(d, v2, hn::Add(t2, offset(1, r + 1)), b, b_tap);
+          Fold(d, b, hn::Add(b_tap, row1), a, a_tap);
+          Fold(d, v3, hn::Add(t3, row2), b, b_tap);
+          v0 = v2, v1 = v3, t0 = t2, t1 = t3;
         } else {
-          a = v0;
-          a_tap = hn::Add(t0, offset(0, r));
-          if constexpr (kK == 3) {
-            V v2, v3;
-            VI t2, t3;
-            load_row(row.p2, v2, t2);
-            load_row(row.p3, v3, t3);
-            // The two lines share rows 1 and 2, numbered from the second line's point of view.
-            b = v1;
-            b_tap = hn::Add(t1, offset(0, r + 1));
-            Fold(d, v2, hn::Add(t2, offset(1, r + 1)), b, b_tap);
-            Fold(d, b, hn::Add(b_tap, row1), a, a_tap);
-            Fold(d, v3, hn::Add(t3, row2), b, b_tap);
-            v0 = v2, v1 = v3, t0 = t2, t1 = t3;
-          } else {
-            V v2;
-            VI t2;
-            load_row(row.p1, v1, t1);
-            load_row(row.p2, v2, t2);
-            b = v1;
-            b_tap = t1;
-            Fold(d, v1, hn::Add(t1, row1), a, a_tap);
-            Fold(d, v2, hn::Add(t2, row1), b, b_tap);
-            v0 = v2, t0 = t2;
-          }
-          lanes.Store(d, a, y);
-          StoreBytes(di, a_tap, taps);
-          lanes.Store(d, b, y + out_width);
-          StoreBytes(di, b_tap, taps + out_width);
+          V v2;
+          VI t2;
+          load_row(row.p1, v1, t1);
+          load_row(row.p2, v2, t2);
+          b = v1;
+          b_tap = t1;
+          Fold(d, v1, hn::Add(t1, row1), a, a_tap);
+          Fold(d, v2, hn::Add(t2, row1), b, b_tap);
+          v0 = v2, t0 = t2;
         }
+        lanes.Store(d, a, y);
+        StoreBytes(di, a_tap, taps);
+        lanes.Store(d, b, y + out_width);
+        StoreBytes(di, b_tap, taps + out_width);
         y += 2 * out_width;
         taps += 2 * out_width;
-        r += 2 * kS;
+        r += 2;
+      }
+    }
+    return SawNan<L>(d, ordered);
+  }
+
+  // Stride 2: two lines packed, as WindowTaps3x3 does it.
+  static bool PackedTaps(L lanes, const NarrowCall<T>& in, const NarrowPlanes<T>& at) {
+    using VT = decltype(SetTap(D(), 0));
+    const D d;
+    const DI di;
+    const hn::DFromV<VT> dt;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), out_width = in.out_width, pitch = in.pitch;
+    const auto index = [&](int t) PEAKPOOL_INLINED { return hn::Load(di, in.tables + t * 2 * n); };
+    const auto column = [&](int t) PEAKPOOL_INLINED {
+      uint8_t taps[hn::MaxLanes(D())];
+      StoreBytes(di, hn::Load(di, in.tables + t * 2 * n + n), taps);
+      return LoadTaps(d, taps);
+    };
+    const VI i0 = index(0), i1 = index(1), i2 = index(kK - 1);
+    const VT h0 = column(0), h1 = column(1), h2 = column(kK - 1);
+    const auto is_first = hn::FirstN(dt, static_cast<size_t>(out_width));
+    auto ordered = hn::FirstN(d, hn::Lanes(d));
+    V best = hn::Zero(d), best0 = best, best1 = best;
+    VT tap = h0;
+    const auto store = [&](T* y, uint8_t* taps) PEAKPOOL_INLINED {
+      VT numbered = h2;
+      if constexpr (kK == 3) numbered = hn::IfThenElse(TapsWhere(d, hn::Eq(best1, best)), h1, h2);
+      numbered = hn::IfThenElse(TapsWhere(d, hn::Eq(best0, best)), h0, numbered);
+      lanes.Store(d, best, y);
+      StoreTaps(d, hn::Add(tap, numbered), taps);
+    };
+    const auto fold_row = [&](V a, V b, int number) PEAKPOOL_INLINED {
+      const V v0 = Lookup(d, a, b, i0), v1 = Lookup(d, a, b, i1);
+      V v = hn::Max(v0, v1);
+      if constexpr (kK == 3) v = hn::Max(v, Lookup(d, a, b, i2));
+      const auto wins = hn::Gt(v, best);
+      best = InRegister(hn::Max(best, v));
+      best0 = InRegister(hn::IfThenElse(wins, v0, best0));
+      if constexpr (kK == 3) best1 = InRegister(hn::IfThenElse(wins, v1, best1));
+      tap = InRegister(hn::IfThenElse(TapsWhere(d, wins), SetTap(d, number), tap));
+    };
+    for (int64_t p = 0; p < at.planes; ++p) {
+      const T* x = at.x + p * in.x_step;
+      T* y = at.y + p * in.y_step;
+      uint8_t* taps = at.taps + p * in.taps_step;
+      for (int64_t oh = at.oh, r = oh * kS - in.pad; oh < at.stop;) {
+        const RowPointers row(x, r, at.last, pitch);
+        // So many pairs of lines on, no row is clamped.
+        const int64_t room = at.last - (r + kK + kS - 1);
+        const int64_t pairs = r < 0 || room < 0 ? 1 : HWY_MIN(room / (2 * kS) + 1, (at.stop - oh + 1) / 2);
+        // Rows clamped at the top are named by the first one.
+        VT first_row = hn::Zero(dt);
+        if (HWY_UNLIKELY(r < 0)) {
+          const auto number = [&](int64_t begin)
+                                  PEAKPOOL_INLINED { return SetTap(d, static_cast<int>(HWY_MAX(-begin, 0) * kK)); };
+          first_row = hn::IfThenElse(is_first, number(r), number(r + kS));
+        }
+        int64_t offset = 0;
+        for (int64_t pair = 0; pair < pairs; ++pair, offset += 2 * kS * pitch) {
+          const V u0 = LoadLanes(lanes, d, row.p0 + offset), u1 = LoadLanes(lanes, d, row.p1 + offset),
+                  u2 = LoadLanes(lanes, d, row.p2 + offset), u3 = LoadLanes(lanes, d, row.p3 + offset);
+          V u4 = u3;
+          if constexpr (kK == 3) u4 = LoadLanes(lanes, d, row.p4 + offset);
+          Note<L>(d, ordered, u0, u1, u2, u3);
+          if constexpr (kK == 3) Note<L>(d, ordered, u4, u4);
+          best0 = Lookup(d, u0, u2, i0), best1 = Lookup(d, u0, u2, i1);
+          best = hn::Max(best0, best1);
+          if constexpr (kK == 3) best = hn::Max(best, Lookup(d, u0, u2, i2));
+          tap = first_row;
+          fold_row(u1, u3, kK);
+          if constexpr (kK == 3) fold_row(u2, u4, 2 * kK);
+          store(y, taps);
+          y += 2 * out_width;
+          taps += 2 * out_width;
+        }
+        oh += 2 * pairs;
+        r += 2 * kS * pairs;
       }
     }
     return SawNan<L>(d, ordered);
@@ -307,8 +357,8 @@ template <class D>
 template <class L, class T = typename L::Element>
 NarrowKernel<L> FindNarrowKernel(const Axis& w, bool with_taps) {
   if (w.stride == 2) {
-    if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3, 2>::Taps : &NarrowWindow<L, 3, 2>::Values;
-    return with_taps ? &NarrowWindow<L, 2, 2>::Taps : &NarrowWindow<L, 2, 2>::Values;
+    if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3, 2>::PackedTaps : &NarrowWindow<L, 3, 2>::Values;
+    return with_taps ? &NarrowWindow<L, 2, 2>::PackedTaps : &NarrowWindow<L, 2, 2>::Values;
   }
   if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3, 1>::Taps : &NarrowWindow<L, 3, 1>::Values;
   return with_taps ? &NarrowWindow<L, 2, 1>::Taps : &NarrowWindow<L, 2, 1>::Values;
@@ -687,7 +737,6 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
   using VT = decltype(SetTap(d, 0));
   const hn::DFromV<VT> dt;
   constexpr bool kDelayed = kHas32Registers;
-  const bool far = in.far;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = in.out_width - n, most = in.width - n, pad = in.pad;
   const VT one = SetTap(d, 1), two = SetTap(d, 2), row1 = SetTap(d, 3), row2 = SetTap(d, 6), row_b = hn::Zero(dt),
            row_a = SetTap(d, static_cast<int>(in.first_tap[0][0]));
@@ -719,6 +768,12 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
                    *const x3 = in.row[3] + x_offset, *const x4 = in.row[4] + x_offset;
     T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
     uint8_t *const taps0 = in.taps[0] + step * in.taps_step, *const taps1 = in.taps[1] + step * in.taps_step;
+    if (kDelayed && in.far) {
+      // The rows that the lines before have not loaded; the loop below has no registers left (6 %).
+      for (const T* row : {x1, x2, x3, x4}) {
+        for (int64_t c = 0; c < in.width; c += static_cast<int64_t>(64 / sizeof(T))) PrefetchAhead(row + c);
+      }
+    }
     if (pad == 0) {
       // No vector begins with column 0.
       const auto first = [&](const T* row) PEAKPOOL_INLINED { return lanes.Broadcast(d, row); };
@@ -745,13 +800,6 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
         columns(x, v, hi, v, v0, v1);
       };
       V r0, r00, r01, r1, r10, r11, r2, r20, r21, r3, r30, r31, r4, r40, r41;
-      if (far) {
-        // Of rows that the lines before have not loaded.
-        PrefetchPairAhead(d, x1 + c, x1 + hi_at);
-        PrefetchPairAhead(d, x2 + c, x2 + hi_at);
-        PrefetchPairAhead(d, x3 + c, x3 + hi_at);
-        PrefetchPairAhead(d, x4 + c, x4 + hi_at);
-      }
       if constexpr (kDelayed) {
         V h0, h1, h2, h3, h4;
         load(x0, r0, h0);
@@ -783,6 +831,12 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
         tap0 = o == 0 ? edge : hn::Zero(dt);
         to0 = y0 + o, to1 = y1 + o, taps_to0 = taps0 + o, taps_to1 = taps1 + o;
       } else {
+        if (in.far) {
+          PrefetchPairAhead(d, x1 + c, x1 + hi_at);
+          PrefetchPairAhead(d, x2 + c, x2 + hi_at);
+          PrefetchPairAhead(d, x3 + c, x3 + hi_at);
+          PrefetchPairAhead(d, x4 + c, x4 + hi_at);
+        }
         tap0 = o == 0 ? edge : hn::Zero(dt);
         row(x2, r2, r20, r21);
         row(x3, r3, r30, r31);
