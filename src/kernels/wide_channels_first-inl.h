@@ -743,16 +743,16 @@ struct LongRows {
         for (int64_t j = -n; j < lines * pitch; j += n) hn::StoreU(lowest, d, rows + j);
         prepared = true;
       }
-      int64_t next = 0;  // row not yet searched for NaN
       for (int64_t oh = begin; oh < end; oh += step) {
         oh = HWY_MIN(oh, end - step);
-        const int64_t top = HWY_MAX(next, First(h, oh)), stop = Last(h, oh + step - 1) + 1;
-        next = HWY_MAX(next, stop);
-        if (h.stride == 1) nan |= AnyNan(lanes, x + top * row + first, 1, 0, HWY_MAX(stop - top, 0), row, last - first);
         const Steps row_steps = FillOffsets(h, oh, step, Ring::None(), row, offsets);
         nan |= Reduce<L>(
             {offsets, row_steps, h.kernel, step, 1, last - first, x + first, 0, rows + first - left, 0, pitch}, lanes,
             raw);
+        if (row_steps.tile > 1 && oh + step == end) {  // what Reduce leaves
+          const int64_t top = HWY_MAX(h.Begin(end), 0);
+          nan |= AnyNan(lanes, x + top * row + first, 1, 0, HWY_MAX(Last(h, end - 1) + 1 - top, 0), row, last - first);
+        }
         SlideOut(lanes, rows, spare, y + oh * y_row + ow, step, y_end);
       }
     }

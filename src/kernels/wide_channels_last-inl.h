@@ -130,22 +130,21 @@ template <class L, class T = typename L::Element>
   const L raw = RawLanes(lanes);
   const int64_t lines = HWY_MIN(blocks.lines, end - begin);
   bool nan = false;
-  int64_t noted = 0;  // input columns that have been searched for NaN
   for (int64_t ow = 0; ow < w.output; ow += blocks.columns) {
     ow = HWY_MIN(ow, w.output - blocks.columns);
     const Steps column_steps = FillOffsets(w, ow, blocks.columns, Ring::None(), pixel, column_offsets);
     if (indices) FillNames(w, ow, blocks.columns, column_names);
     const TI column_base = static_cast<TI>(w.Begin(ow)), column_shift = static_cast<TI>(w.stride);
-    const int64_t first_new = HWY_MAX(noted, First(w, ow));
-    noted = HWY_MAX(noted, Last(w, ow + blocks.columns - 1) + 1);
+    // The columns that are not searched for NaN on the way: all, or those after the last window's first.
+    const bool shared = column_steps.tile > 1;
+    const int64_t first = shared ? HWY_MAX(w.Begin(w.output), 0) : First(w, ow);
+    const int64_t unsearched = !shared && !indices ? 0 : HWY_MAX(Last(w, ow + blocks.columns - 1) + 1 - first, 0);
     for (int64_t c = 0; c < g.channels; c += blocks.channels) {
       c = HWY_MIN(c, g.channels - blocks.channels);
       T* const y = plane.y + ow * y_pixel + c;
       uint8_t* const taps = indices ? plane.taps + (ow * t_pixel + c) * plane.tap_bytes : nullptr;
       const auto note = [&](const T* from, int64_t count, int64_t step) {
-        if (indices || column_steps.tile > 1) {
-          nan |= AnyNan(lanes, from + first_new * pixel, count, step, noted - first_new, pixel, blocks.channels);
-        }
+        nan |= AnyNan(lanes, from + first * pixel, count, step, unsearched, pixel, blocks.channels);
       };
       if (height_kernel == 1) {
         for (int64_t oh = begin; oh < end; oh += kRowsPerPass) {
@@ -153,27 +152,27 @@ template <class L, class T = typename L::Element>
           const int64_t count = HWY_MIN(end - oh, kRowsPerPass), step = h.stride * row;
           note(from, count, step);
           if (indices) {
-            ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
-                                                column_names,
-                                                column_steps,
-                                                w.kernel,
-                                                blocks.columns,
-                                                count,
-                                                blocks.channels,
-                                                from,
-                                                nullptr,
-                                                step,
-                                                y + oh * y_row,
-                                                y_row,
-                                                y_pixel,
-                                                taps + oh * t_row * plane.tap_bytes,
-                                                t_row,
-                                                t_pixel,
-                                                plane.tap_bytes,
-                                                column_base,
-                                                0,
-                                                column_shift},
-                              lanes, lanes);
+            nan |= ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
+                                                       column_names,
+                                                       column_steps,
+                                                       w.kernel,
+                                                       blocks.columns,
+                                                       count,
+                                                       blocks.channels,
+                                                       from,
+                                                       nullptr,
+                                                       step,
+                                                       y + oh * y_row,
+                                                       y_row,
+                                                       y_pixel,
+                                                       taps + oh * t_row * plane.tap_bytes,
+                                                       t_row,
+                                                       t_pixel,
+                                                       plane.tap_bytes,
+                                                       column_base,
+                                                       0,
+                                                       column_shift},
+                                     lanes, lanes);
           } else {
             nan |= Reduce(Columns<T>{column_offsets, column_steps, w.kernel, blocks.columns, count, blocks.channels,
                                      from, step, y + oh * y_row, y_row, y_pixel},
@@ -194,27 +193,27 @@ template <class L, class T = typename L::Element>
           T* const to = rows + slot * blocks.row;
           note(from, count, row);
           if (indices) {
-            ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
-                                                column_names,
-                                                column_steps,
-                                                w.kernel,
-                                                blocks.columns,
-                                                count,
-                                                blocks.channels,
-                                                from,
-                                                nullptr,
-                                                row,
-                                                to,
-                                                blocks.row,
-                                                blocks.channels,
-                                                reinterpret_cast<uint8_t*>(row_taps + slot * blocks.row),
-                                                blocks.row,
-                                                blocks.channels,
-                                                0,
-                                                static_cast<TI>(-next * w.kernel),
-                                                static_cast<TI>(-w.kernel),
-                                                0},
-                              lanes, raw);
+            nan |= ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
+                                                       column_names,
+                                                       column_steps,
+                                                       w.kernel,
+                                                       blocks.columns,
+                                                       count,
+                                                       blocks.channels,
+                                                       from,
+                                                       nullptr,
+                                                       row,
+                                                       to,
+                                                       blocks.row,
+                                                       blocks.channels,
+                                                       reinterpret_cast<uint8_t*>(row_taps + slot * blocks.row),
+                                                       blocks.row,
+                                                       blocks.channels,
+                                                       0,
+                                                       static_cast<TI>(-next * w.kernel),
+                                                       static_cast<TI>(-w.kernel),
+                                                       0},
+                                     lanes, raw);
           } else {
             nan |= Reduce(Columns<T>{column_offsets, column_steps, w.kernel, blocks.columns, count, blocks.channels,
                                      from, row, to, blocks.row, blocks.channels},
