@@ -116,10 +116,14 @@ class Kernel : public ::testing::TestWithParam<Table> {
     return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
   }
 
-  void CheckForward(const char* name, ForwardKernel kernel, const peakpool_problem& p) {
-    const Geometry geometry = GeometryOf(p);
-    const Bytes x =
-        RandomElements(p.type, InputBytes(p), ++checks_ % 3 == 0 ? Fill::kTies : Fill::kFiniteTies, &random_);
+  // `times`: as the first images of a tensor that is so many times as large; without NaNs, for which other kernels may
+  // read more of it.
+  void CheckForward(const char* name, ForwardKernel kernel, const peakpool_problem& p, int64_t times = 1) {
+    Geometry geometry = GeometryOf(p);
+    const int64_t lines = geometry.OutputLines();
+    geometry.batch *= times;
+    const Bytes x = RandomElements(p.type, InputBytes(p),
+                                   times == 1 && ++checks_ % 3 == 0 ? Fill::kTies : Fill::kFiniteTies, &random_);
     const Forward expected = RunNaiveForward(p, x);
     const Bytes y_before = Untouched(expected.y.size()), taps_before = Untouched(expected.index.size());
     for (Side side : kSides) {
@@ -129,7 +133,7 @@ class Kernel : public ::testing::TestWithParam<Table> {
         uint8_t* y = y_.Copy(y_before.data(), y_before.size(), side);
         uint8_t* taps = with_taps ? taps_.Copy(taps_before.data(), taps_before.size(), side) : nullptr;
         const int tap_bytes = static_cast<int>(IndexBytes(p.index_format));
-        InParts(geometry.OutputLines(), &random_, [&](int64_t begin, int64_t end) {
+        InParts(lines, &random_, [&](int64_t begin, int64_t end) {
           kernel({&geometry, input, y, {taps, tap_bytes, geometry.output, 0}, begin, end, scratch_});
         });
         Same(Bytes(y, y + y_before.size()), expected.y, ElementBytes(p.type), name, with_taps ? "y with taps" : "y", p);
@@ -272,6 +276,23 @@ TEST_P(WindowKernel, SmallWindowsChannelsLast) {
           CheckBackward("gather_channels_last", kernels.gather_channels_last, p);
         }
       });
+    }
+  });
+}
+
+// Tensors beyond the caches have stores of their own, where y is in whole vectors.
+TEST_P(WindowKernel, SmallWindowsOverFarTensors) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_last == nullptr) return;
+    for (const Window& window : kWindows) {
+      for (int turn = 0; turn < 12; ++turn) {
+        const int64_t channels = static_cast<int64_t>(kernels.lanes) * Draw(1, 4) + (turn % 4 == 0);
+        peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, Draw(1, 2), channels, Draw(1, 40), Draw(1, 9),
+                                     turn % 3 == 0 ? PEAKPOOL_INDEX_WINDOW_U16 : PEAKPOOL_INDEX_WINDOW_U8);
+        if (!SetWindow(&p, window, turn % 4 == 1)) continue;
+        CheckForward("window_channels_last", kernels.window_channels_last, p, 1 << 20);
+        if (HasFailure()) return;
+      }
     }
   });
 }

@@ -16,11 +16,12 @@
 // 1 lies in the same window, and max is idempotent.
 //
 // Tried on Zen 5, g++ 12, 512-bit vectors, f32, and rejected: NaN as a masked compare in a chain (2x2 in L2 1.25 -> 2.2
-// times the copy: latency); prefetch of rows or of y (0 to +10 %); tiles with channels in blocks (480x14x14 2.7 -> 2.4,
-// 512x14x14 2.8 -> 3.0); maxima along the width kept in the L1 cache for the next lines, rows of x read once and in
-// order (64x55x55 3x3 s2 9.0 -> 8.0 us, but 192x56x56 30 -> 43, 480x14x14 3x3 s1 6.3 -> 11.3: more calls per line, each
-// short, and twice the stores); rows of taps rather than pairs of lines for all overlapping windows (f32 -12 % to +25
-// %).
+// times the copy: latency), or as the greatest bits (0 to +20 %); prefetch of rows or of y that caches hold (0 to +10
+// %), or in bursts (dropped); maxima along the width kept in the L1 cache for the next lines, rows of x read once and
+// in order (64x55x55 3x3 s2 9.0 -> 8.0 us, but 192x56x56 30 -> 43, 480x14x14 3x3 s1 6.3 -> 11.3: more calls per line,
+// each short, and twice the stores); rows of taps rather than pairs of lines for all overlapping windows (f32 -12 % to
+// +25 %); tiles of 2x2 values (480x14x14 3x3 s1 7.0 -> 9.4 us) or 2x4 (7.6); with 256-bit vectors, places chosen by
+// equal bits instead of compared floats, which leaves the pipes of the maxima alone (0 to +7 %).
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_
@@ -31,6 +32,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
@@ -57,6 +59,27 @@ struct Block {
   int64_t od, oh, lines;
   void* scratch;
 };
+
+// From this many bytes of x and y on, tensors are far: rows are fetched ahead, and y is written around the caches, none
+// of which would hold it until it is read (2x2 over 64x372x372 1.13 -> 0.78 ms; 3x3 s2 over 12x64x112x112 1.3 -> 1.0,
+// with indices 2.3 -> 1.0). The stores gain 15 % from 4 MB on, but there the next reader would pay for it.
+constexpr int64_t kFarBytes = 24 << 20;
+
+// Fetches what lies `bytes` after p, which may be beyond x.
+template <class T>
+HWY_INLINE void FetchAhead(const T* p, int64_t bytes) {
+  hwy::Prefetch(reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + static_cast<uintptr_t>(bytes)));
+}
+
+// Writes a vector of y.
+template <bool kFar, class L, class D>
+HWY_INLINE void StoreTo(D d, const L lanes, hn::Vec<D> v, typename L::Element* HWY_RESTRICT to) {
+  if constexpr (kFar) {
+    hn::Stream(lanes.FromKey(d, v), d, to);
+  } else {
+    lanes.Store(d, v, to);
+  }
+}
 
 // Small windows rarely need wide numbers: only for callers who insist.
 template <class DI>
@@ -102,7 +125,7 @@ HWY_INLINE bool NanNoted(D d, V squares) {
 
 // The maximum of x at i and y at j, and its place; of equals the earlier operand stays.
 template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
-HWY_INLINE void ArgMax(D /*d*/, V x, VI i, V y, VI j, V& v, VI& k) {
+HWY_INLINE void ArgMax(D d, V x, VI i, V y, VI j, V& v, VI& k) {
   const hn::RebindToSigned<D> di;
   const auto greater = hn::Gt(y, x);
   v = hn::Max(x, y);  // rather than a blend, which competes with that of the places: 3 to 8 %
@@ -313,7 +336,7 @@ struct Sources {
 
 // Rows per pass of windows that take several: fewer where each is on pages of its own (2048 channels 7x7: 2.5 us by 3,
 // 4.8 by 9; 100 channels by 9: 7 % less).
-constexpr int64_t kPassRows = 3, kFarBytes = 4096;
+constexpr int64_t kPassRows = 3, kPageBytes = 4096;
 constexpr int64_t kMostSums = 2048;  // maxima in scratch, and as many places
 
 // Pixels whose windows are alike.
@@ -471,30 +494,6 @@ HWY_INLINE void MaxPair(V x0, V x1, V x2, V x3, V x4, V& a, V& b) {
   }
 }
 
-template <int kKernel, int kStride, class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
-HWY_INLINE void ArgMaxPair(D d, V x0, V x1, V x2, V x3, V x4, VI i0, VI i1, VI i2, VI i3, VI i4, V& a, V& b, VI& ia,
-                           VI& ib) {
-  if constexpr (kStride == 2) {
-    ArgMax(d, x0, i0, x1, i1, a, ia);
-    if constexpr (kKernel == 2) {
-      ArgMax(d, x2, i2, x3, i3, b, ib);
-    } else {
-      ArgMax(d, a, ia, x2, i2, a, ia);
-      ArgMax(d, x2, i2, x3, i3, b, ib);
-      ArgMax(d, b, ib, x4, i4, b, ib);
-    }
-  } else if constexpr (kKernel == 2) {
-    ArgMax(d, x0, i0, x1, i1, a, ia);
-    ArgMax(d, x1, i1, x2, i2, b, ib);
-  } else {
-    V shared;
-    VI at;
-    ArgMax(d, x1, i1, x2, i2, shared, at);
-    ArgMax(d, x0, i0, shared, at, a, ia);
-    ArgMax(d, shared, at, x3, i3, b, ib);
-  }
-}
-
 // Offsets of the taps of two neighbouring windows, clamped into the input: with dilation 1 the clamped tap is in both
 // windows that use it, so it changes no maximum. `place` counts taps from the first window's begin, and a clamped tap
 // has the place of the tap that it repeats.
@@ -530,7 +529,7 @@ HWY_NOINLINE bool HasNan(const char* from, int64_t count, int64_t runs, int64_t 
 }
 
 // 2x2 windows with stride 2 share nothing: output line by output line, pixel by pixel, channels innermost.
-template <class L, bool kIndices, class T = typename L::Element>
+template <class L, bool kIndices, bool kFar, class T = typename L::Element>
 HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
   const Geometry& g = block.geometry;
   const L lanes = *static_cast<const L*>(block.lanes);
@@ -554,6 +553,9 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
       c = HWY_MIN(c, channels - n);
       const auto x0 = lanes.Load(d, p0 + c), x1 = lanes.Load(d, p1 + c), x2 = lanes.Load(d, p2 + c),
                  x3 = lanes.Load(d, p3 + c);
+      if constexpr (kFar) {
+        for (const T* p : {p0, p1, p2, p3}) FetchAhead(p + c, 4096);
+      }
       Note<L>(x0, s0);
       Note<L>(x1, s1);
       Note<L>(x2, s2);
@@ -572,7 +574,7 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
       } else {
         v = hn::Max(hn::Max(x0, x1), hn::Max(x2, x3));
       }
-      lanes.Store(d, v, y + c);
+      StoreTo<kFar>(d, lanes, v, y + c);
     }
     y += g.output.axis[kWidth];
     if constexpr (kIndices) taps += block.tap_strides.axis[kWidth];
@@ -580,17 +582,20 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
   return NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
-// Output lines `line` and `line` + 1 of the block in tiles of 2x2 pixels, channels innermost. Indices are taken
-// horizontally first: then the earlier row wins ties without comparing places.
-template <class L, int kKernel, int kStride, bool kIndices, class T = typename L::Element>
+// Output lines `line` and `line` + 1 of the block, a column of outputs at a time or, at stride 1, two, which share the
+// maximum of the columns between; channels innermost. Indices are taken horizontally first: then the earlier row wins
+// ties without comparing places.
+template <class L, int kKernel, int kStride, bool kIndices, bool kFar, class T = typename L::Element>
 HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
-  constexpr int kSpan = kKernel + kStride;
+  constexpr bool kTwo = kStride == 1;
+  constexpr int kOverlap = kKernel - kStride;
   const Geometry& g = block.geometry;
   const L lanes = *static_cast<const L*>(block.lanes);
   const hn::ScalableTag<typename L::Lane> d;
   const hn::RebindToSigned<decltype(d)> di;
   using TI = hn::TFromD<decltype(di)>;
   using V = hn::Vec<decltype(d)>;
+  using VI = hn::Vec<decltype(di)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t channels = g.channels;
   const Span rows(g.axis[kHeight], block.oh + line, g.input.axis[kHeight]);
@@ -604,101 +609,110 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
   T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
   uint8_t* HWY_RESTRICT t0 = !kIndices ? nullptr : block.taps + (block.oh + line) * block.tap_strides.axis[kHeight];
   uint8_t* HWY_RESTRICT t1 = !kIndices ? nullptr : t0 + block.tap_strides.axis[kHeight];
-  constexpr std::false_type old_row;
-  constexpr std::integral_constant<bool, kKernel - kStride <= 1> overlap_row;
-  constexpr std::true_type new_row;
-  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;
+  // To the rows of the next lines.
+  const int64_t ahead = 2 * kStride * g.input.axis[kHeight] * static_cast<int64_t>(sizeof(T));
+  V s0 = NothingNoted(d), s1 = s0;
   bool seen = false;
   if constexpr (L::kTracksNan) {
     const Span cols(g.axis[kWidth], 0, g.input.axis[kWidth]);
-    for (int r = kKernel - kStride; r < kSpan; ++r) {
-      for (int k = 0; k < kKernel - kStride; ++k)
+    for (int r = kOverlap; r < kKernel + kStride; ++r) {
+      for (int k = 0; k < kOverlap; ++k)
         seen |= HasNan<L>(reinterpret_cast<const char*>(x + rows.offset[r] + cols.offset[k]), channels, 1, 0);
     }
   }
 
-  for (int64_t ow = 0; ow < g.axis[kWidth].output; ow += 2) {
-    ow = HWY_MIN(ow, g.axis[kWidth].output - 2);
+  const int64_t outputs = g.axis[kWidth].output;
+  for (int64_t ow = 0; ow < outputs; ow += kTwo ? 2 : 1) {
+    if constexpr (kTwo) ow = HWY_MIN(ow, outputs - 2);
     const Span cols(g.axis[kWidth], ow, g.input.axis[kWidth]);
     const int64_t o0 = ow * g.output.axis[kWidth], o1 = o0 + g.output.axis[kWidth];
     const int64_t p0 = ow * block.tap_strides.axis[kWidth], p1 = p0 + block.tap_strides.axis[kWidth];
+    const VI n0 = hn::Set(di, static_cast<TI>(cols.place[0])), n1 = hn::Set(di, static_cast<TI>(cols.place[1])),
+             n2 = hn::Set(di, static_cast<TI>(cols.place[2])), n3 = hn::Set(di, static_cast<TI>(cols.place[3]));
     for (int64_t c = 0; c < channels; c += n) {
       c = HWY_MIN(c, channels - n);
-      const int64_t c0 = cols.offset[0] + c, c1 = cols.offset[1] + c, c2 = cols.offset[2] + c, c3 = cols.offset[3] + c,
-                    c4 = cols.offset[4] + c;
-      const auto load_row = [&](auto is_new, const T* HWY_RESTRICT row, V& x0, V& x1, V& x2, V& x3, V& x4) HWY_ATTR {
-        constexpr bool kNew = decltype(is_new)::value;
-        x0 = lanes.Load(d, row + c0);
-        x1 = lanes.Load(d, row + c1);
-        x2 = lanes.Load(d, row + c2);
-        x3 = kSpan > 3 ? lanes.Load(d, row + c3) : x2;
-        x4 = kSpan > 4 ? lanes.Load(d, row + c4) : x2;
-        // The other rows and columns are new to no tile but the first.
-        if constexpr (kNew) {
-          Note<L>(kSpan == 4 ? x3 : x1, s0);
-          Note<L>(x2, s1);
-          if constexpr (kSpan == 5) Note<L>(x3, s2), Note<L>(x4, s3);
+      const int64_t c0 = cols.offset[0] + c, c1 = cols.offset[1] + c, c2 = cols.offset[2] + c, c3 = cols.offset[3] + c;
+      if constexpr (kFar) {
+        static_assert(kStride == 2, "the rows that are new");
+        for (const T* row : {r1, r2, r3, r4}) FetchAhead(row + c1, ahead), FetchAhead(row + c2, ahead);
+      }
+      const auto join = [&](V v, VI i, V w, VI j, V& best, VI& at) PEAKPOOL_INLINED {
+        if constexpr (kIndices) {
+          ArgMax(d, v, i, w, j, best, at);
+        } else {
+          static_cast<void>(i), static_cast<void>(j), static_cast<void>(at);
+          best = hn::Max(v, w);
         }
       };
-      V x0, x1, x2, x3, x4;
-      V a00, a01, a10, a11;
-      if constexpr (!kIndices) {
-        const auto pool_row = [&](auto is_new, const T* HWY_RESTRICT row, V& a, V& b) HWY_ATTR {
-          load_row(is_new, row, x0, x1, x2, x3, x4);
-          MaxPair<kKernel, kStride>(x0, x1, x2, x3, x4, a, b);
-        };
-        V a0, a1, a2, a3, a4, b0, b1, b2, b3, b4;
-        pool_row(old_row, r0, a0, b0);
-        pool_row(overlap_row, r1, a1, b1);
-        pool_row(new_row, r2, a2, b2);
-        a3 = a4 = a2;
-        b3 = b4 = b2;
-        if constexpr (kSpan > 3) pool_row(new_row, r3, a3, b3);
-        if constexpr (kSpan > 4) pool_row(new_row, r4, a4, b4);
-        MaxPair<kKernel, kStride>(a0, a1, a2, a3, a4, a00, a10);
-        MaxPair<kKernel, kStride>(b0, b1, b2, b3, b4, a01, a11);
+      // The maxima of a row of taps for both outputs. The other rows and columns are new to no outputs but the first.
+      const auto pool_row = [&](auto is_new, const T* row, int place, V& a, VI& i, V& b, VI& j) PEAKPOOL_INLINED {
+        const V x0 = lanes.Load(d, row + c0), x1 = lanes.Load(d, row + c1), x2 = lanes.Load(d, row + c2);
+        if constexpr (decltype(is_new)::value) {
+          Note<L>(kKernel == 2 || !kTwo ? x1 : x2, s0);
+          if (kKernel == 2 || !kTwo) Note<L>(x2, s1);
+        }
+        const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
+        if constexpr (!kTwo) {
+          join(x0, n0, x1, n1, a, i);
+          join(a, i, x2, n2, a, i);
+        } else if constexpr (kKernel == 2) {
+          join(x0, n0, x1, n1, a, i);
+          join(x1, n1, x2, n2, b, j);
+        } else {
+          const V x3 = lanes.Load(d, row + c3);
+          if constexpr (decltype(is_new)::value) Note<L>(x3, s1);
+          V shared;
+          VI at = n0;
+          join(x1, n1, x2, n2, shared, at);
+          join(x0, n0, shared, at, a, i);
+          join(shared, at, x3, n3, b, j);
+        }
+        if constexpr (kIndices) {
+          i = hn::Add(i, name);
+          if constexpr (kTwo) j = hn::Add(j, name);
+        }
+      };
+      const auto store = [&](V a, VI i, V b, VI j, int places, T* y, uint8_t* t) PEAKPOOL_INLINED {
+        StoreTo<kFar>(d, lanes, a, y + o0 + c);
+        if constexpr (kTwo) StoreTo<kFar>(d, lanes, b, y + o1 + c);
+        if constexpr (kIndices) {
+          StoreBytes(di, hn::Sub(i, hn::Set(di, static_cast<TI>(places))), t + p0 + c);
+          if constexpr (kTwo) StoreBytes(di, hn::Sub(j, hn::Set(di, static_cast<TI>(places + 1))), t + p1 + c);
+        }
+      };
+      constexpr std::false_type old_row;
+      constexpr std::true_type new_row;
+      constexpr std::integral_constant<bool, kOverlap <= 1> overlap_row;
+      // u: the rows that both lines have; v: those of one.
+      V ua = s0, ub = s0, va = s0, vb = s0, wa = s0, wb = s0;
+      VI ui = n0, uj = n0, vi = n0, vj = n0, wi = n0, wj = n0;
+      pool_row(old_row, r0, rows.place[0], va, vi, vb, vj);
+      if constexpr (kStride == 2) {
+        pool_row(new_row, r1, rows.place[1], wa, wi, wb, wj);
+        join(va, vi, wa, wi, va, vi);
+        pool_row(new_row, r2, rows.place[2], ua, ui, ub, uj);
       } else {
-        using VI = hn::Vec<decltype(di)>;
-        const VI n0 = hn::Set(di, static_cast<TI>(cols.place[0])), n1 = hn::Set(di, static_cast<TI>(cols.place[1])),
-                 n2 = hn::Set(di, static_cast<TI>(cols.place[2])), n3 = hn::Set(di, static_cast<TI>(cols.place[3])),
-                 n4 = hn::Set(di, static_cast<TI>(cols.place[4]));
-        const auto pool_row = [&](auto is_new, const T* HWY_RESTRICT row, int place, V& a, V& b, VI& ia,
-                                  VI& ib) HWY_ATTR {
-          load_row(is_new, row, x0, x1, x2, x3, x4);
-          ArgMaxPair<kKernel, kStride>(d, x0, x1, x2, x3, x4, n0, n1, n2, n3, n4, a, b, ia, ib);
-          const VI name = hn::Set(di, static_cast<TI>(place * kKernel));
-          ia = hn::Add(ia, name);
-          ib = hn::Add(ib, name);
-        };
-        V a0, a1, a2, a3, a4, b0, b1, b2, b3, b4;
-        VI i0, i1, i2, i3, i4, j0, j1, j2, j3, j4;
-        pool_row(old_row, r0, rows.place[0], a0, b0, i0, j0);
-        pool_row(overlap_row, r1, rows.place[1], a1, b1, i1, j1);
-        pool_row(new_row, r2, rows.place[2], a2, b2, i2, j2);
-        a3 = a4 = a2;
-        b3 = b4 = b2;
-        i3 = i4 = i2;
-        j3 = j4 = j2;
-        if constexpr (kSpan > 3) pool_row(new_row, r3, rows.place[3], a3, b3, i3, j3);
-        if constexpr (kSpan > 4) pool_row(new_row, r4, rows.place[4], a4, b4, i4, j4);
-        VI t00, t01, t10, t11;
-        ArgMaxPair<kKernel, kStride>(d, a0, a1, a2, a3, a4, i0, i1, i2, i3, i4, a00, a10, t00, t10);
-        ArgMaxPair<kKernel, kStride>(d, b0, b1, b2, b3, b4, j0, j1, j2, j3, j4, a01, a11, t01, t11);
-        t01 = hn::Sub(t01, hn::Set(di, kStride));
-        t10 = hn::Sub(t10, hn::Set(di, kStride * kKernel));
-        t11 = hn::Sub(t11, hn::Set(di, kStride * kKernel + kStride));
-        StoreBytes(di, t00, t0 + p0 + c);
-        StoreBytes(di, t01, t0 + p1 + c);
-        StoreBytes(di, t10, t1 + p0 + c);
-        StoreBytes(di, t11, t1 + p1 + c);
+        pool_row(overlap_row, r1, rows.place[1], ua, ui, ub, uj);
+        if constexpr (kKernel == 3) {
+          pool_row(new_row, r2, rows.place[2], wa, wi, wb, wj);
+          join(ua, ui, wa, wi, ua, ui);
+          join(ub, uj, wb, wj, ub, uj);
+        }
+        join(vb, vj, ub, uj, vb, vj);
       }
-      lanes.Store(d, a00, y0 + o0 + c);
-      lanes.Store(d, a01, y0 + o1 + c);
-      lanes.Store(d, a10, y1 + o0 + c);
-      lanes.Store(d, a11, y1 + o1 + c);
+      join(va, vi, ua, ui, va, vi);
+      store(va, vi, vb, vj, 0, y0, t0);
+      pool_row(new_row, kStride + kKernel == 3 ? r2 : r3, rows.place[kKernel], wa, wi, wb, wj);
+      join(ua, ui, wa, wi, ua, ui);
+      if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
+      if constexpr (kStride == 2) {
+        pool_row(new_row, r4, rows.place[4], wa, wi, wb, wj);
+        join(ua, ui, wa, wi, ua, ui);
+      }
+      store(ua, ui, ub, uj, kStride * kKernel, y1, t1);
     }
   }
-  return seen || NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
+  return seen || NanNoted<L>(d, hn::Add(s0, s1));
 }
 
 // The maxima of one column of taps for two output lines, from rows pointing into it.
@@ -707,8 +721,12 @@ HWY_INLINE void MaxColumn(D d, const L lanes, const T* HWY_RESTRICT r0, const T*
                           const T* HWY_RESTRICT r2, const T* HWY_RESTRICT r3, const T* HWY_RESTRICT r4, int64_t at,
                           V& top, V& bottom, V& seen0, V& seen1) {
   constexpr int kSpan = kKernel + kStride;
-  const V x0 = lanes.Load(d, r0 + at), x1 = lanes.Load(d, r1 + at), x2 = lanes.Load(d, r2 + at);
-  const V x3 = kSpan > 3 ? lanes.Load(d, r3 + at) : x2, x4 = kSpan > 4 ? lanes.Load(d, r4 + at) : x2;
+  const auto load = [&](const T* HWY_RESTRICT row) PEAKPOOL_INLINED {
+    const V v = lanes.Load(d, row + at);
+    return L::kTracksNan ? InRegister(v) : v;
+  };
+  const V x0 = lanes.Load(d, r0 + at), x1 = load(r1), x2 = load(r2);
+  const V x3 = kSpan > 3 ? load(r3) : x2, x4 = kSpan > 4 ? load(r4) : x2;
   MaxPair<kKernel, kStride>(x0, x1, x2, x3, x4, top, bottom);
   // The rows that are new.
   Note<L>(kSpan == 3 ? x1 : x2, seen0);
@@ -716,10 +734,91 @@ HWY_INLINE void MaxColumn(D d, const L lanes, const T* HWY_RESTRICT r0, const T*
   if constexpr (kSpan == 5) Note<L>(x1, seen0), Note<L>(x4, seen1);
 }
 
-// All lines of the block for two vectors of channels, at c and c + b, in pairs of lines: the column maxima slide along
-// the width in registers, so that each tap is loaded once for two outputs.
+// Bytes of a pixel whose column maxima fit in scratch; and, where two rows in four are read again, as many as have rows
+// stay in the L1 cache.
+constexpr int64_t kSlideBytes = kScratchBytes / 4, kNarrowBytes = 512;
+
+// Output lines `line` and `line` + 1 of the block for channels from `begin` to `end`, two columns of taps at a time,
+// whose maxima are kept in scratch for the next: each tap is loaded once for two lines, however many channels.
 template <class L, int kKernel, int kStride, class T = typename L::Element>
-HWY_NOINLINE bool SlideLines(const Block& block, int64_t c, int64_t b) {
+HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, int64_t end) {
+  constexpr bool kKeepsBoth = kKernel - kStride == 2;
+  constexpr int64_t kOutputs = 2 / kStride;  // per two columns
+  const Geometry& g = block.geometry;
+  const L lanes = *static_cast<const L*>(block.lanes);
+  const hn::ScalableTag<typename L::Lane> d;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), final_c = g.channels - n;
+  const int64_t pitch = g.input.axis[kWidth], y_pitch = g.output.axis[kWidth];
+  const T* x = reinterpret_cast<const T*>(block.x) + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
+  const Span rows(g.axis[kHeight], block.oh + line, g.input.axis[kHeight]);
+  const T* HWY_RESTRICT r0 = x + rows.offset[0];
+  const T* HWY_RESTRICT r1 = x + rows.offset[1];
+  const T* HWY_RESTRICT r2 = x + rows.offset[2];
+  const T* HWY_RESTRICT r3 = x + rows.offset[3];
+  const T* HWY_RESTRICT r4 = x + rows.offset[4];
+  T* HWY_RESTRICT y0 = reinterpret_cast<T*>(block.y) + (block.oh + line) * g.output.axis[kHeight];
+  T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
+  V seen0 = NothingNoted(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  const int64_t last = g.axis[kWidth].input - 1, outputs = g.axis[kWidth].output;
+  int64_t i = g.axis[kWidth].Begin(0) + kKernel - kStride - 2;
+  for (int64_t ow = -kOutputs; ow < outputs; ow += kOutputs, i += 2) {
+    const int64_t p = HWY_MAX(int64_t{0}, HWY_MIN(i, last)) * pitch,
+                  q = HWY_MAX(int64_t{0}, HWY_MIN(i + 1, last)) * pitch;
+    const int64_t next = ow + 1 < outputs ? y_pitch : 0;
+    typename L::Lane* HWY_RESTRICT kept = static_cast<typename L::Lane*>(block.scratch);
+    for (int64_t channel = begin; channel < end; channel += n) {
+      const int64_t c = HWY_MIN(channel, final_c);
+      V p0, p1, q0, q1;
+      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, p + c, p0, p1, seen0, seen1);
+      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, q + c, q0, q1, seen2, seen3);
+      const V a0 = hn::Load(d, kept), a1 = hn::Load(d, kept + n);
+      V m0, m1;
+      if constexpr (kKeepsBoth) {
+        const V b0 = hn::Load(d, kept + 2 * n), b1 = hn::Load(d, kept + 3 * n);
+        hn::Store(p0, d, kept + 2 * n);
+        hn::Store(p1, d, kept + 3 * n);
+        // b, a, p, q
+        m0 = hn::Max(a0, p0);
+        m1 = hn::Max(a1, p1);
+        if (HWY_LIKELY(ow >= 0)) {
+          lanes.Store(d, hn::Max(m0, q0), y0 + next + c);
+          lanes.Store(d, hn::Max(b0, m0), y0 + c);
+          lanes.Store(d, hn::Max(m1, q1), y1 + next + c);
+          lanes.Store(d, hn::Max(b1, m1), y1 + c);
+        }
+      } else if constexpr (kStride == 1) {
+        if (HWY_LIKELY(ow >= 0)) {
+          lanes.Store(d, hn::Max(p0, q0), y0 + next + c);
+          lanes.Store(d, hn::Max(a0, p0), y0 + c);
+          lanes.Store(d, hn::Max(p1, q1), y1 + next + c);
+          lanes.Store(d, hn::Max(a1, p1), y1 + c);
+        }
+      } else {
+        m0 = hn::Max(a0, p0);
+        m1 = hn::Max(a1, p1);
+        if (HWY_LIKELY(ow >= 0)) {
+          lanes.Store(d, hn::Max(m0, q0), y0 + c);
+          lanes.Store(d, hn::Max(m1, q1), y1 + c);
+        }
+      }
+      hn::Store(q0, d, kept);
+      hn::Store(q1, d, kept + n);
+      kept += (kKeepsBoth ? 4 : 2) * n;
+    }
+    if (ow >= 0) {
+      y0 += kOutputs * y_pitch;
+      y1 += kOutputs * y_pitch;
+    }
+  }
+  return NanNoted<L>(d, hn::Add(hn::Add(seen0, seen1), hn::Add(seen2, seen3)));
+}
+
+// All lines of the block for two vectors of channels, at c and c + b, in pairs of lines: the same in registers. With 32
+// of them, and where no NaNs are noted, 10 to 30 % faster at stride 1; not at stride 2, where whole pixels matter more
+// (64x55x55 9.3 -> 7.2 us).
+template <class L, int kKernel, int kStride, class T = typename L::Element>
+HWY_NOINLINE bool SlideTwo(const Block& block, int64_t c, int64_t b) {
   const Geometry& g = block.geometry;
   const L lanes = *static_cast<const L*>(block.lanes);
   const hn::ScalableTag<typename L::Lane> d;
@@ -739,7 +838,7 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t c, int64_t b) {
     T* HWY_RESTRICT y0 = reinterpret_cast<T*>(block.y) + c + (block.oh + line) * g.output.axis[kHeight];
     T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
     V a0, a1, b0, b1, pa0, pa1, pb0, pb1, ta0, ta1, tb0, tb1;
-    const auto load = [&](int64_t i, V& at, V& ab, V& bt, V& bb) HWY_ATTR {
+    const auto load = [&](int64_t i, V& at, V& ab, V& bt, V& bb) PEAKPOOL_INLINED {
       const int64_t at_a = HWY_MAX(int64_t{0}, HWY_MIN(i, last)) * pitch;
       MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, at_a, at, ab, seen_a0, seen_a1);
       MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, at_a + b, bt, bb, seen_b0, seen_b1);
@@ -789,7 +888,8 @@ struct Forms {
   bool (*disjoint)(const Block&, int64_t);
   // Of 2x2 stride 1, 3x3 stride 1 and 3x3 stride 2, where compiled.
   bool (*pair[3])(const Block&, int64_t);
-  bool (*slide[3])(const Block&, int64_t, int64_t);
+  bool (*slide[3])(const Block&, int64_t, int64_t, int64_t);
+  bool (*slide_two[3])(const Block&, int64_t, int64_t);
   bool (*has_nan)(const char*, int64_t, int64_t, int64_t);  // where lanes track NaN
 };
 
@@ -873,7 +973,7 @@ HWY_NOINLINE inline bool PoolLine(const Forms& forms, const Block& block, int64_
           !indices ? nullptr
                    : block.taps + (oh * block.tap_strides.axis[kHeight] + ow * run.tap_step + c) * block.tap_bytes;
       int64_t kd = first_d, kh = first_h, k = first;
-      const int64_t most = one_pass ? groups : pitch * size < kFarBytes ? kMostRows : kPassRows;
+      const int64_t most = one_pass ? groups : pitch * size < kPageBytes ? kMostRows : kPassRows;
       for (int64_t done = 0; done < groups; done += most) {
         from.rows = static_cast<int>(HWY_MIN(most, groups - done));
         for (int r = from.rows - 1; r >= 0; --r) {
@@ -904,7 +1004,9 @@ inline int FusedForm(const Forms& forms, const Geometry& g) {
   const int form = height.stride >= height.kernel || height.stride > 2 || height.kernel > 3
                        ? -1
                        : static_cast<int>(height.kernel + height.stride) - 3;
-  return form >= 0 && forms.pair[form] == nullptr && forms.slide[form] == nullptr ? -1 : form;
+  return form >= 0 && forms.pair[form] == nullptr && forms.slide[form] == nullptr && forms.slide_two[form] == nullptr
+             ? -1
+             : form;
 }
 
 // For kernel and stride equal on height and width. Needs two output lines and pixels, and channels >= lanes.
@@ -920,16 +1022,25 @@ inline int FusedForm(const Forms& forms, const Geometry& g) {
       nan |= forms.has_nan(block.x + (x + rows.offset[r]) * forms.size, g.channels, g.axis[kWidth].input, pitch);
     }
   }
-  // Pixels a multiple of 2 KiB apart share few sets of the L1 cache, which then does not hold the rows for the next
-  // two lines: 3x3 stride 1 with 512 channels 2.5 times the copy in tiles, 2.9 to 3.7 sliding (f64 2.0 and 4.8); with
-  // 480, 2.8 and 2.1. Stride 2 shares one row in five: no difference.
   const auto pair = forms.pair[form];
   const auto slide = forms.slide[form];
-  if (slide == nullptr || (pair != nullptr && pitch * forms.size % 2048 == 0)) {
+  const auto slide_two = forms.slide_two[form];
+  if (pair != nullptr) {
     for (int64_t line = 0; line < block.lines; line += 2) nan |= pair(block, HWY_MIN(line, block.lines - 2));
-  } else {
+    return nan;
+  }
+  // Pixels a multiple of 2 KiB apart share few sets of the L1 cache, which two vectors of each of two lines then miss
+  // (3x3 s1, 1024x7x7: 7.4 -> 6.3 us).
+  if (slide_two != nullptr && (slide == nullptr || pitch * forms.size % 2048 != 0)) {
     for (int64_t c = 0; c < g.channels; c += 2 * n) {
-      nan |= slide(block, HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * n)), HWY_MIN(n, g.channels - n));
+      nan |= slide_two(block, HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * n)), HWY_MIN(n, g.channels - n));
+    }
+    return nan;
+  }
+  const int64_t part = (overlap == 1 ? kSlideBytes : kNarrowBytes) / forms.size;
+  for (int64_t c = 0; c < g.channels; c += part) {
+    for (int64_t line = 0; line < block.lines; line += 2) {
+      nan |= slide(block, HWY_MIN(line, block.lines - 2), c, HWY_MIN(c + part, g.channels));
     }
   }
   return nan;
@@ -1071,6 +1182,7 @@ inline bool IsOneWindow(const Geometry& g) {
     }
     if (nan) {
       ForwardCall redo = call;
+      hwy::FlushStream();
       redo.begin = begin;
       redo.end = begin + lines;
       separable(redo);
@@ -1080,35 +1192,48 @@ inline bool IsOneWindow(const Geometry& g) {
   }
 }
 
-// Without those that gain little or are for what is rare: lines of f64 at stride 2, where rows of taps are as fast,
-// tiles of 16-bit values, which are bound by their keys, and 2x2 stride 1 of all but f32.
-template <class L, bool kIndices>
+// Without those that gain little or are for what is rare: 16-bit values at stride 1 whose pixels share sets of the
+// cache, and 2x2 stride 1 of all but f32.
+template <class L, bool kIndices, bool kFar = false>
 constexpr Forms MakeForms() {
   using Lane = typename L::Lane;
   constexpr bool kIsFloat = std::is_same<Lane, float>::value;
   Forms forms = {};
   forms.size = sizeof(Lane);
   if constexpr (kHasShuffled<L>) forms.shuffled = &ShuffledLine<L, kIndices>;
-  forms.disjoint = &PoolDisjoint<L, kIndices>;
+  forms.disjoint = &PoolDisjoint<L, kIndices, kFar>;
   if constexpr (kIndices) {
     forms.run[0] = &PoolTaps<L, 2>;
     forms.run[1] = &PoolTaps<L, 3>;
-    forms.pair[1] = &PoolLinePair<L, 3, 1, true>;
-    forms.pair[2] = &PoolLinePair<L, 3, 2, true>;
-    if constexpr (kIsFloat) forms.pair[0] = &PoolLinePair<L, 2, 1, true>;
+    forms.pair[1] = &PoolLinePair<L, 3, 1, true, false>;
+    forms.pair[2] = &PoolLinePair<L, 3, 2, true, kFar>;
+    if constexpr (kIsFloat) forms.pair[0] = &PoolLinePair<L, 2, 1, true, false>;
   } else {
     forms.run[0] = &PoolValues<L, 2>;
     forms.run[1] = &PoolValues<L, 3>;
-    if constexpr (sizeof(Lane) != 2) forms.pair[1] = &PoolLinePair<L, 3, 1, false>;
-    forms.slide[1] = &SlideLines<L, 3, 1>;
-    if constexpr (sizeof(Lane) < 8) forms.slide[2] = &SlideLines<L, 3, 2>;
-    if constexpr (kIsFloat) {
-      forms.slide[0] = &SlideLines<L, 2, 1>;
-      forms.pair[0] = &PoolLinePair<L, 2, 1, false>;
+    if constexpr (!kFar) forms.slide[2] = &SlideLines<L, 3, 2>;
+    if constexpr (kFar) forms.pair[2] = &PoolLinePair<L, 3, 2, false, true>;
+    if constexpr (L::kTracksNan) forms.slide[1] = &SlideLines<L, 3, 1>;
+    if constexpr (kIsFloat) forms.slide[0] = &SlideLines<L, 2, 1>;
+    if constexpr (kHas32Registers || !L::kTracksNan) {
+      forms.slide_two[1] = &SlideTwo<L, 3, 1>;
+      if constexpr (kIsFloat) forms.slide_two[0] = &SlideTwo<L, 2, 1>;
     }
   }
   if constexpr (L::kTracksNan) forms.has_nan = &HasNan<L>;
   return forms;
+}
+
+// Whether the forms for far tensors are to be had: of f32, and y in whole vectors.
+template <class L>
+bool IsFar(const ForwardCall& call, int64_t n) {
+  const Geometry& g = *call.geometry;
+  int64_t x = 1, y = 1;
+  for (const Axis& axis : g.axis) x *= axis.input, y *= axis.output;
+  const Strides& strides = g.output;
+  return g.batch * g.channels * (x + y) * static_cast<int64_t>(sizeof(typename L::Element)) >= kFarBytes &&
+         reinterpret_cast<uintptr_t>(call.y) % (static_cast<size_t>(n) * sizeof(typename L::Element)) == 0 &&
+         (g.channels | strides.batch | strides.axis[kDepth] | strides.axis[kHeight] | strides.axis[kWidth]) % n == 0;
 }
 
 }  // namespace channels_last
@@ -1118,8 +1243,18 @@ void WindowChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separabl
   if constexpr (kHasWindowChannelsLast<L>) {
     using namespace channels_last;
     static constexpr Forms kForms[2] = {MakeForms<L, false>(), MakeForms<L, true>()};
-    const Forms& forms = kForms[call.taps.base != nullptr];
+    const bool indices = call.taps.base != nullptr;
     const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
+    if constexpr (std::is_same<typename L::Lane, float>::value) {
+      static constexpr Forms kFarForms[2] = {MakeForms<L, false, true>(), MakeForms<L, true, true>()};
+      if (IsFar<L>(call, n)) {
+        ShuffledState none;
+        PoolCall(kFarForms[indices], call, &lanes, n, none, separable);
+        hwy::FlushStream();
+        return;
+      }
+    }
+    const Forms& forms = kForms[indices];
     if constexpr (kHasShuffled<L>) {
       if (call.geometry->channels < n) {
         Shuffled<hwy::MakeSigned<typename L::Lane>> shuffled(
