@@ -61,9 +61,11 @@ struct Block {
 };
 
 // From this many bytes of x and y on, tensors are far: rows are fetched ahead, and y is written around the caches, none
-// of which would hold it until it is read (2x2 over 64x372x372 1.13 -> 0.78 ms; 3x3 s2 over 12x64x112x112 1.3 -> 1.0,
-// with indices 2.3 -> 1.0). The stores gain 15 % from 4 MB on, but there the next reader would pay for it.
+// of which would hold it until it is read (2x2 over 64x372x372 1.13 -> 0.78 ms; 2x2x2 over 128x16x56x56 0.65 -> 0.45,
+// with indices 0.90 -> 0.45; 3x3 s2 over 12x64x112x112 1.3 -> 1.0, with indices 2.3 -> 1.0). The stores gain 15 % from
+// 4 MB on, but there the next reader would pay for it.
 constexpr int64_t kFarBytes = 24 << 20;
+constexpr int64_t kAhead = 4096;  // bytes, where lines share no rows
 
 // Fetches what lies `bytes` after p, which may be beyond x.
 template <class T>
@@ -346,8 +348,9 @@ struct PixelRun {
 };
 
 // The maximum of a row's tap columns.
-template <class L, int kColumns, class D, class V = hn::Vec<D>, class T = typename L::Element>
+template <class L, int kColumns, bool kFar, class D, class V = hn::Vec<D>, class T = typename L::Element>
 HWY_INLINE V RowMax(D d, const L lanes, const T* HWY_RESTRICT p, int64_t c1, int64_t c2, V& even, V& odd, V& third) {
+  if constexpr (kFar) FetchAhead(p, kAhead), FetchAhead(p + c1, kAhead);
   const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
   Note<L>(x0, even);
   Note<L>(x1, odd);
@@ -362,7 +365,7 @@ HWY_INLINE V RowMax(D d, const L lanes, const T* HWY_RESTRICT p, int64_t c1, int
 }
 
 // Two vectors at a time; the second is the first again where a pixel has but one, and redoes part of it at the end.
-template <class L, int kColumns, class T = typename L::Element>
+template <class L, int kColumns, bool kFar, class T = typename L::Element>
 HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const PixelRun& run, char* to,
                              uint8_t* /*taps*/) {
   const L lanes = *static_cast<const L*>(block.lanes);
@@ -381,12 +384,12 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
     for (int64_t i = 0; i < length; i += 2 * n) {
       i = HWY_MIN(i, last);
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
-      V v0 = RowMax<L, kColumns>(d, lanes, p, c1, c2, e0, o0, t0);
-      V v1 = RowMax<L, kColumns>(d, lanes, p + b, c1, c2, e1, o1, t1);
+      V v0 = RowMax<L, kColumns, kFar>(d, lanes, p, c1, c2, e0, o0, t0);
+      V v1 = RowMax<L, kColumns, kFar>(d, lanes, p + b, c1, c2, e1, o1, t1);
       for (int r = 1; r < rows; ++r) {
         p = reinterpret_cast<const T*>(from.row[r]) + at + i;
-        v0 = hn::Max(v0, RowMax<L, kColumns>(d, lanes, p, c1, c2, e0, o0, t0));
-        v1 = hn::Max(v1, RowMax<L, kColumns>(d, lanes, p + b, c1, c2, e1, o1, t1));
+        v0 = hn::Max(v0, RowMax<L, kColumns, kFar>(d, lanes, p, c1, c2, e0, o0, t0));
+        v1 = hn::Max(v1, RowMax<L, kColumns, kFar>(d, lanes, p + b, c1, c2, e1, o1, t1));
       }
       if (HWY_UNLIKELY(from.joins)) {
         v0 = hn::Max(v0, hn::LoadU(d, acc + i));
@@ -396,8 +399,8 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
         hn::StoreU(v0, d, acc + i);
         hn::StoreU(v1, d, acc + i + b);
       } else {
-        lanes.Store(d, v0, y + i);
-        lanes.Store(d, v1, y + i + b);
+        StoreTo<kFar>(d, lanes, v0, y + i);
+        StoreTo<kFar>(d, lanes, v1, y + i + b);
       }
     }
   }
@@ -405,7 +408,7 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
 }
 
 // The same with the place of each maximum; scratch holds those after the maxima.
-template <class L, int kColumns, class T = typename L::Element>
+template <class L, int kColumns, bool kFar, class T = typename L::Element>
 HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelRun& run, char* to,
                            uint8_t* HWY_RESTRICT taps) {
   const L lanes = *static_cast<const L*>(block.lanes);
@@ -433,6 +436,7 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
       V v0, v1;
       VI i0, i1;
       const auto row = [&](const T* HWY_RESTRICT p, VI name, V& v, VI& index, V& e, V& o, V& t) PEAKPOOL_INLINED {
+        if constexpr (kFar) FetchAhead(p, kAhead), FetchAhead(p + c1, kAhead);
         const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
         Note<L>(x0, e);
         Note<L>(x1, o);
@@ -467,8 +471,8 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
         hn::StoreU(i0, di, acc_taps + i);
         hn::StoreU(i1, di, acc_taps + i + b);
       } else {
-        lanes.Store(d, v0, y + i);
-        lanes.Store(d, v1, y + i + b);
+        StoreTo<kFar>(d, lanes, v0, y + i);
+        StoreTo<kFar>(d, lanes, v1, y + i + b);
         StoreTaps(di, i0, tap_bytes, taps + i * tap_bytes);
         StoreTaps(di, i1, tap_bytes, taps + (i + b) * tap_bytes);
       }
@@ -554,7 +558,7 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
       const auto x0 = lanes.Load(d, p0 + c), x1 = lanes.Load(d, p1 + c), x2 = lanes.Load(d, p2 + c),
                  x3 = lanes.Load(d, p3 + c);
       if constexpr (kFar) {
-        for (const T* p : {p0, p1, p2, p3}) FetchAhead(p + c, 4096);
+        for (const T* p : {p0, p1, p2, p3}) FetchAhead(p + c, kAhead);
       }
       Note<L>(x0, s0);
       Note<L>(x1, s1);
@@ -1203,14 +1207,14 @@ constexpr Forms MakeForms() {
   if constexpr (kHasShuffled<L>) forms.shuffled = &ShuffledLine<L, kIndices>;
   forms.disjoint = &PoolDisjoint<L, kIndices, kFar>;
   if constexpr (kIndices) {
-    forms.run[0] = &PoolTaps<L, 2>;
-    forms.run[1] = &PoolTaps<L, 3>;
+    forms.run[0] = &PoolTaps<L, 2, kFar>;
+    forms.run[1] = &PoolTaps<L, 3, false>;
     forms.pair[1] = &PoolLinePair<L, 3, 1, true, false>;
     forms.pair[2] = &PoolLinePair<L, 3, 2, true, kFar>;
     if constexpr (kIsFloat) forms.pair[0] = &PoolLinePair<L, 2, 1, true, false>;
   } else {
-    forms.run[0] = &PoolValues<L, 2>;
-    forms.run[1] = &PoolValues<L, 3>;
+    forms.run[0] = &PoolValues<L, 2, kFar>;
+    forms.run[1] = &PoolValues<L, 3, false>;
     if constexpr (!kFar) forms.slide[2] = &SlideLines<L, 3, 2>;
     if constexpr (kFar) forms.pair[2] = &PoolLinePair<L, 3, 2, false, true>;
     if constexpr (L::kTracksNan) forms.slide[1] = &SlideLines<L, 3, 1>;
