@@ -537,7 +537,7 @@ class TapBytes {
  public:
   TapBytes(const Indices& indices, const IndexKernels* kernels)
       : g_(*indices.geometry), kernels_(kernels), taps_(static_cast<const uint8_t*>(indices.base)) {
-    takes_ = indices.format == PEAKPOOL_INDEX_WINDOW_U8 && !indices.has_empty_window && g_.Taps() <= kMostTaps;
+    takes_ = indices.format == PEAKPOOL_INDEX_WINDOW_U8 && !indices.has_empty_window;
     if (!takes_) return;
     int64_t bits = 0;
     for (int a = 2; a >= 0; --a) {
@@ -548,8 +548,8 @@ class TapBytes {
       places.after = axis.adaptive ? 0 : std::max(axis.TapEnd(axis.output - 1), places.before);
       bits += places.before + axis.kernel - places.after;
     }
-    takes_ = bits <= 8;
     all_inside_ = bits == 0;
+    takes_ = all_inside_ || (bits <= 8 && g_.Taps() <= kMostTaps);
   }
   bool takes() const { return takes_; }
 

@@ -530,8 +530,8 @@ template <class T>
           static_cast<int>((d.tap - slice * depth.stride) * height.kernel * width.kernel)};
       T* const dx = plane.dx + h * g.input.axis[kHeight];
       if (moves) {
-        // The lines of one window, if it is small: more than a few lines at a time evict each other.
-        if (cover.count != 0 && height.kernel <= 4) {
+        // The lines of one window, unless vectors of more than a few lines at a time evict each other.
+        if (cover.count != 0 && (height.kernel <= 4 || height.kernel * width.kernel > apart::MostSpreadTaps<I>())) {
           done = HWY_MIN(HWY_MIN(height.kernel - cover.tap, height.input - h), call.end - line);
         }
         apart::ChannelsLastLines(apart::ElementOf<T>(), width, g.channels,

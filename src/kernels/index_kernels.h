@@ -40,8 +40,8 @@ struct IndexKernels {
   bool (*translate)(const TranslateCall& call, const void* from, int64_t count, uint32_t* to);
   // The lower bytes (1, 2 or 4) of `count` numbers, or 8 with `high` above; all ones stay all ones.
   void (*narrow)(const uint32_t* from, int64_t count, int bytes, uint32_t high, void* to);
-  // Whether each tap is below `end`, at most 32, and the bits that the table of 32 has for it are all set both in its
-  // `allowed` and in `also`.
+  // Whether each tap is below `end`, and the bits that the table of 32 has for it are all set both in its `allowed` and
+  // in `also`. Above 32 taps, the table is all zeros.
   bool (*validate_taps)(const uint8_t* taps, int64_t count, const uint8_t* allowed, uint8_t also, const uint8_t* bits,
                         int64_t end);
   // Elements of a peakpool_type to the floats or doubles in which gradients sum, and back: rounded to nearest even, NaN
