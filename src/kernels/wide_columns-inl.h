@@ -507,11 +507,14 @@ HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink si
     source.Load(d, i, x, y);
     FoldLater(d, x, y, v, t);
   }
+  const int64_t last = kernel - 1;
+  Source later = source;
+  later.offset += last, later.name += last;
   const auto output = [&](int64_t i, V suffix, VI suffix_tap) PEAKPOOL_INLINED {
     FoldLater(d, v, t, suffix, suffix_tap);
     sink.Store(d, suffix, hn::Sub(suffix_tap, shifted));
     shifted = hn::Add(shifted, shift);
-    source.Load(d, kernel - 1 + i, x, y);
+    later.Load(d, i, x, y);
     FoldLater(d, x, y, v, t);
   };
   output(1, v0, t0);
