@@ -29,10 +29,14 @@ namespace hn = hwy::HWY_NAMESPACE;
 namespace wide {
 
 constexpr int64_t kRingBytes = 44 * 1024;  // leaves the L1 cache some room for x and y
-constexpr int64_t kBlockVectors = 4;       // of channels
-// Rows looked at for NaN and reduced at a time. More fall out of the L1 cache in between where pixels are a multiple of
-// 2 KiB apart (5x5 over 512x13x13: 4.7 -> 5.9 times the copy).
-constexpr int64_t kRowsPerPass = 2;
+// Of channels: four cache lines of each pixel, lest 2 KiB from pixel to pixel leave the L1 cache room for few of them
+// (two lines: 1.2 to 2.4 times as long, 5x5 over 512x13x13).
+constexpr int64_t kBlockBytes = 256;
+// Rows reduced at a time: four (f32: 4 to 8 % faster than two), but two where pixels are that far apart, or of 8 bits
+// (more take 4 to 10 % longer).
+inline int64_t RowsPerPass(int64_t pixel, int64_t element) {
+  return element < 4 || pixel * element % 2048 == 0 ? 2 : 4;
+}
 constexpr int64_t kMostOffsets = 640;  // per axis
 static_assert(kRingBytes + 4 * kMostOffsets * 8 <= kScratchBytes, "");
 
@@ -62,14 +66,15 @@ struct LastBlocks {
   }
 
   // `size` bytes for each element of the ring.
-  [[gnu::cold]] HWY_NOINLINE LastBlocks(const Geometry& g, int64_t most_lines, int64_t n, int64_t size) {
+  [[gnu::cold]] HWY_NOINLINE LastBlocks(const Geometry& g, int64_t most_lines, int64_t n, int64_t size,
+                                        int64_t element) {
     const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
     const int64_t room = kRingBytes / size;
     const bool shared = h.stride == 1 && h.dilation == 1;
     lines = HWY_MIN(most_lines, shared ? TileOf(h.kernel, 64) : 4);
     while (lines > 1 && OffsetCount(h, lines) > kMostOffsets) --lines;
     ring = HWY_MIN(h.input, (lines - 1) * h.stride + (h.kernel - 1) * h.dilation + 1);
-    channels = Share(g.channels, kBlockVectors * n, n);
+    channels = Share(g.channels, HWY_MAX(kBlockBytes / element, 4 * n), n);
     // All of a plane's columns, or as many as fit.
     columns = w.output;
     while (columns > 1 && (OffsetCount(w, columns) > kMostOffsets || ring * (columns * channels + n) > room)) {
@@ -128,7 +133,7 @@ template <class L, class T = typename L::Element>
   const int64_t height_kernel = h.kernel;
   Steps row_steps = {1, 1};
   const L raw = RawLanes(lanes);
-  const int64_t lines = HWY_MIN(blocks.lines, end - begin);
+  const int64_t lines = HWY_MIN(blocks.lines, end - begin), rows_per_pass = RowsPerPass(pixel, sizeof(T));
   bool nan = false;
   for (int64_t ow = 0; ow < w.output; ow += blocks.columns) {
     ow = HWY_MIN(ow, w.output - blocks.columns);
@@ -147,9 +152,9 @@ template <class L, class T = typename L::Element>
         nan |= AnyNan(lanes, from + first * pixel, count, step, unsearched, pixel, blocks.channels);
       };
       if (height_kernel == 1) {
-        for (int64_t oh = begin; oh < end; oh += kRowsPerPass) {
+        for (int64_t oh = begin; oh < end; oh += rows_per_pass) {
           const T* from = plane.x + h.Begin(oh) * row + c;
-          const int64_t count = HWY_MIN(end - oh, kRowsPerPass), step = h.stride * row;
+          const int64_t count = HWY_MIN(end - oh, rows_per_pass), step = h.stride * row;
           note(from, count, step);
           if (indices) {
             nan |= ReduceTaps<false>(TapColumns<T, TI>{column_offsets,
@@ -188,7 +193,7 @@ template <class L, class T = typename L::Element>
         next = HWY_MAX(next, top);
         while (next < stop) {
           const int64_t slot = next % blocks.ring;
-          const int64_t count = HWY_MIN(HWY_MIN(stop - next, blocks.ring - slot), kRowsPerPass);
+          const int64_t count = HWY_MIN(HWY_MIN(stop - next, blocks.ring - slot), rows_per_pass);
           const T* from = plane.x + next * row + c;
           T* const to = rows + slot * blocks.row;
           note(from, count, row);
@@ -257,7 +262,7 @@ template <class L>
   // Tap numbers double the ring.
   const bool indices = call.taps.base != nullptr;
   const int64_t size = static_cast<int64_t>(sizeof(T)) * (indices ? 2 : 1);
-  const LastBlocks blocks(g, HWY_MIN(height, call.end - call.begin), n, size);
+  const LastBlocks blocks(g, HWY_MIN(height, call.end - call.begin), n, size, sizeof(T));
   if (g.channels < n || !blocks.Fits(g, size) || !CanNumber<hwy::MakeSigned<typename L::Lane>>(call)) {
     separable(call);
     return;
