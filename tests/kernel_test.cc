@@ -660,6 +660,29 @@ TEST_P(Kernel, SeparableTakesWindowsWithDepth) {
   });
 }
 
+// Windows with a depth whose slices are pooled first: lines of a vector of outputs or more, at stride 2.
+TEST_P(Kernel, WindowsWithDepthOfLongLines) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_first == nullptr) return;
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 24; ++i) {
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), Draw(1, 3), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      p.rank = 3;
+      for (int a = 0; a < 3; ++a) {
+        p.kernel[a] = Draw(2, 3);
+        p.stride[a] = a == 0 ? Draw(1, 3) : 2;
+        p.dilation[a] = 1;
+        p.padding[a] = {Draw(0, 1), Draw(0, 1)};
+        p.input[a] = a == 0 ? Draw(3, 14) : a == 1 ? Draw(3, 24) : Draw(2 * lanes, 5 * lanes);
+      }
+      Resolve(&p);
+      if (Draw(0, 3) == 0) AddGaps(&p);
+      CheckForward("window_channels_first", kernels.window_channels_first, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 // Planes of about one vector to a few, one window each.
 TEST_P(Kernel, SeparableTakesWholePlanes) {
   ForEachTarget([&](const Kernels& kernels) {

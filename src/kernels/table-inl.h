@@ -18,6 +18,7 @@
 #include "src/kernels/separable.h"
 #include "src/kernels/wide-inl.h"
 #include "src/kernels/window-inl.h"
+#include "src/kernels/window_depth-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -57,6 +58,9 @@ Kernels MakeKernels() {
   k.separable = &Separable<T>;
   if constexpr (kHasWindowChannelsFirst<L>) {
     k.window_channels_first = [](const ForwardCall& call) {
+      if constexpr (std::is_floating_point<T>::value) {
+        if (WindowDepth<T>(call, &Separable<T>)) return;
+      }
       WindowChannelsFirst(call, MakeWindowLanes<T>(), &Separable<T>);
     };
   }

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The seam of small windows channels-first that have a depth: what drives them (window_depth.cc) is compiled once and
+// knows lanes only by their size; the loop over vectors (window_depth-inl.h) is compiled per target and type.
+#ifndef PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_H_
+#define PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_H_
+
+#include <cstdint>
+
+#include "src/kernels/kernels.h"
+
+namespace peakpool {
+
+// Pooled slices of a window, the first from `values` and `numbers` on, elements from slice to slice, and how many; the
+// number of the first slice's first tap, and of taps per slice.
+struct PooledSlices {
+  const char* values;
+  const uint8_t* numbers;
+  int64_t pitch, slices, first_tap, taps;
+};
+
+struct DepthLanes {
+  int64_t count, size;   // of a vector
+  ForwardKernel planes;  // windows without a depth; calls SliceNotPooled for what it cannot do
+  // The greatest of pooled slices at `count` elements, a vector of them or more; `taps` may be null. True if there was
+  // a NaN in more than one slice.
+  bool (*max_of_slices)(const PooledSlices& in, int64_t count, void* y, uint8_t* taps);
+};
+void SliceNotPooled(const ForwardCall& call);
+
+// True if done; false if the call is something else: windows two or three slices deep at stride 2 along lines of a
+// vector of outputs at least, whose pooled slices fit scratch.
+bool ForwardDepth(const ForwardCall& call, const DepthLanes& lanes, ForwardKernel separable);
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_H_
