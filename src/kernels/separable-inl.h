@@ -447,8 +447,9 @@ struct Loops : KeyLoops<Lane> {
         V other, other_tap;
         LoadPair(from, j + p.window_offset[t], other, other_tap);
         other_tap = hn::Add(other_tap, hn::Set(d, static_cast<Lane>(p.window_tap[t])));
-        const auto greater = hn::Or(hn::Gt(other, key), hn::And(hn::Eq(other, key), hn::Lt(other_tap, tap)));
-        tap = hn::IfThenElse(greater, other_tap, tap);
+        // Without a disjunction of masks, of which g++ 12 computes 16 lanes only on SVE.
+        const V if_equal = hn::IfThenElse(hn::Eq(other, key), hn::Min(other_tap, tap), tap);
+        tap = hn::IfThenElse(hn::Gt(other, key), other_tap, if_equal);
         key = hn::Max(key, other);
       }
       StorePair(key, tap, to, j);

@@ -127,7 +127,7 @@ HWY_INLINE bool NanNoted(D d, V squares) {
 
 // The maximum of x at i and y at j, and its place; of equals the earlier operand stays.
 template <class D, class V = hn::Vec<D>, class VI = hn::Vec<hn::RebindToSigned<D>>>
-HWY_INLINE void ArgMax(D d, V x, VI i, V y, VI j, V& v, VI& k) {
+HWY_INLINE void ArgMax(D /*d*/, V x, VI i, V y, VI j, V& v, VI& k) {
   const hn::RebindToSigned<D> di;
   const auto greater = hn::Gt(y, x);
   v = hn::Max(x, y);  // rather than a blend, which competes with that of the places: 3 to 8 %
