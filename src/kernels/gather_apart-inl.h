@@ -580,10 +580,11 @@ HWY_NOINLINE void LargeWindows(const Element<I>& element, const Axis& width, int
 
 // Channels-last: `channels` elements of each pixel of `rows` input lines, which the windows of one line, or none,
 // cover; `base` is the tap number of their first line's first column. Needs a vector of channels; does not accumulate.
+// `far`: see GatherPlane.
 template <class I>
 HWY_NOINLINE void ChannelsLastLines(const Element<I>& all, const Axis& width, int64_t channels, const I* dy,
                                     int64_t dy_pitch, const uint8_t* taps, int64_t taps_pitch, int64_t windows,
-                                    int64_t base, int64_t rows, I* lines, int64_t line_pitch, int64_t pitch) {
+                                    int64_t base, int64_t rows, I* lines, int64_t line_pitch, int64_t pitch, bool far) {
   if (rows * width.kernel > MostSpreadTaps<I>()) {
     LargeWindows(all, width, channels, dy, dy_pitch, taps, taps_pitch, windows, base, rows, lines, line_pitch, pitch);
     return;
@@ -613,14 +614,21 @@ HWY_NOINLINE void ChannelsLastLines(const Element<I>& all, const Axis& width, in
                  tap3 = SetTap(d, first + 3);
       I* HWY_RESTRICT top = lines + begin * pitch;
       I* HWY_RESTRICT bottom = top + line_pitch;
-      for (int64_t c = 0; c < channels; c += n) {
-        c = HWY_MIN(c, channels - n);
-        const auto gradient = element.One(d, hn::LoadU(d, from + c));
-        const auto tap = LoadTaps(d, names + c);
-        hn::StoreU(hn::IfThenElseZero(TapsEqual(d, tap, tap0), gradient), d, top + c);
-        hn::StoreU(hn::IfThenElseZero(TapsEqual(d, tap, tap1), gradient), d, top + pitch + c);
-        hn::StoreU(hn::IfThenElseZero(TapsEqual(d, tap, tap2), gradient), d, bottom + c);
-        hn::StoreU(hn::IfThenElseZero(TapsEqual(d, tap, tap3), gradient), d, bottom + pitch + c);
+      const auto move = [&](auto store) HWY_ATTR {
+        for (int64_t c = 0; c < channels; c += n) {
+          c = HWY_MIN(c, channels - n);
+          const auto gradient = element.One(d, hn::LoadU(d, from + c));
+          const auto tap = LoadTaps(d, names + c);
+          store(hn::IfThenElseZero(TapsEqual(d, tap, tap0), gradient), top + c);
+          store(hn::IfThenElseZero(TapsEqual(d, tap, tap1), gradient), top + pitch + c);
+          store(hn::IfThenElseZero(TapsEqual(d, tap, tap2), gradient), bottom + c);
+          store(hn::IfThenElseZero(TapsEqual(d, tap, tap3), gradient), bottom + pitch + c);
+        }
+      };
+      if (far) {
+        move([&](hn::Vec<decltype(d)> v, I* to) HWY_ATTR { hn::Stream(v, d, to); });
+      } else {
+        move([&](hn::Vec<decltype(d)> v, I* to) HWY_ATTR { hn::StoreU(v, d, to); });
       }
       done = HWY_MAX(done, end);
       continue;
