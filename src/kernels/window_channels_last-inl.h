@@ -16,12 +16,13 @@
 // 1 lies in the same window, and max is idempotent.
 //
 // Tried on Zen 5, g++ 12, 512-bit vectors, f32, and rejected: NaN as a masked compare in a chain (2x2 in L2 1.25 -> 2.2
-// times the copy: latency), or as the greatest bits (0 to +20 %); prefetch of rows or of y that caches hold (0 to +10
-// %), or in bursts (dropped); maxima along the width kept in the L1 cache for the next lines, rows of x read once and
-// in order (64x55x55 3x3 s2 9.0 -> 8.0 us, but 192x56x56 30 -> 43, 480x14x14 3x3 s1 6.3 -> 11.3: more calls per line,
-// each short, and twice the stores); rows of taps rather than pairs of lines for all overlapping windows (f32 -12 % to
-// +25 %); tiles of 2x2 values (480x14x14 3x3 s1 7.0 -> 9.4 us) or 2x4 (7.6); with 256-bit vectors, places chosen by
-// equal bits instead of compared floats, which leaves the pipes of the maxima alone (0 to +7 %).
+// times the copy: latency), or as the greatest bits (to +20 %); prefetch of rows or of y that caches hold (to +10 %),
+// or in bursts (dropped); maxima along the width kept in the L1 cache for the next lines, rows of x read once and in
+// order (64x55x55 3x3 s2 9.0 -> 8.0 us, but 192x56x56 30 -> 43, 480x14x14 3x3 s1 6.3 -> 11.3: more calls per line, each
+// short, and twice the stores); rows of taps rather than pairs of lines for all overlapping windows (f32 -12 to +25 %);
+// tiles of 2x2 values (480x14x14 3x3 s1 7.0 -> 9.4 us) or 2x4 (7.6); with 256-bit vectors, places chosen by equal bits
+// instead of compared floats, which leaves the pipes of the maxima alone (to +7 %); 16-bit elements mapped once, into
+// scratch (to +110 %).
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_LAST_INL_H_
@@ -334,6 +335,7 @@ struct Sources {
   int64_t tap[3];  // columns of taps, relative to the first
   // Maxima in scratch over other taps of the window: to be joined, or stored instead of y.
   bool joins = false, stores = false;
+  int64_t ahead = 0;  // in bytes, to what the next pass reads, if that is to be fetched
 };
 
 // Rows per pass of windows that take several: fewer where each is on pages of its own (2048 channels 7x7: 2.5 us by 3,
@@ -378,16 +380,25 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
   const int64_t c1 = from.tap[1], c2 = from.tap[2];
   V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
   const int rows = from.rows;
+  constexpr bool kFetches = kColumns > 2 && kHas32Registers;  // otherwise no gain
+  const int64_t ahead = from.ahead;
+  const auto fetch = [&](const T* p) PEAKPOOL_INLINED {
+    if (kFetches && HWY_UNLIKELY(ahead != 0)) {
+      for (const T* q : {p, p + c1, p + c2}) FetchAhead(q, ahead), FetchAhead(q + b, ahead);
+    }
+  };
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   int64_t at = 0;
   for (int64_t pixel = 0; pixel < run.pixels; ++pixel, at += run.x_step, y += run.y_step) {
     for (int64_t i = 0; i < length; i += 2 * n) {
       i = HWY_MIN(i, last);
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
+      fetch(p);
       V v0 = RowMax<L, kColumns, kFar>(d, lanes, p, c1, c2, e0, o0, t0);
       V v1 = RowMax<L, kColumns, kFar>(d, lanes, p + b, c1, c2, e1, o1, t1);
       for (int r = 1; r < rows; ++r) {
         p = reinterpret_cast<const T*>(from.row[r]) + at + i;
+        fetch(p);
         v0 = hn::Max(v0, RowMax<L, kColumns, kFar>(d, lanes, p, c1, c2, e0, o0, t0));
         v1 = hn::Max(v1, RowMax<L, kColumns, kFar>(d, lanes, p + b, c1, c2, e1, o1, t1));
       }
@@ -425,6 +436,12 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
   const int64_t c1 = from.tap[1], c2 = from.tap[2];
   V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
   const int rows = from.rows;
+  const int64_t ahead = from.ahead;
+  const auto fetch = [&](const T* p) PEAKPOOL_INLINED {
+    if (kColumns > 2 && HWY_UNLIKELY(ahead != 0)) {
+      for (const T* q : {p, p + c1, p + c2}) FetchAhead(q, ahead), FetchAhead(q + b, ahead);
+    }
+  };
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
   // Columns beyond the last repeat it, by a name that no tie lets through.
@@ -448,6 +465,7 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
         }
       };
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
+      fetch(p);
       VI name = hn::Set(di, static_cast<TI>(from.name[0]));
       row(p, name, v0, i0, e0, o0, t0);
       row(p + b, name, v1, i1, e1, o1, t1);
@@ -455,6 +473,7 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
         V w0, w1;
         VI j0, j1;
         p = reinterpret_cast<const T*>(from.row[r]) + at + i;
+        fetch(p);
         name = InRegister(hn::Set(di, static_cast<TI>(from.name[r])));
         row(p, name, w0, j0, e0, o0, t0);
         row(p + b, name, w1, j1, e1, o1, t1);
@@ -943,6 +962,10 @@ HWY_NOINLINE inline bool PoolLine(const Forms& forms, const Block& block, int64_
   const int64_t d_pitch = depth.dilation * g.input.axis[kDepth], h_pitch = height.dilation * g.input.axis[kHeight];
   // Outputs before this one have no taps beyond the input.
   const int64_t whole = (width.input - 1 - (width.kernel - 1) * width.dilation + width.pad_before) / width.stride + 1;
+  // Windows beyond the L2 cache, whose passes over near pixels are too short for the hardware to see (100 channels by
+  // 126 pixels: 28 -> 19 us).
+  const bool fetches = depth.kernel * height.kernel == 1 && pitch * size < kPageBytes &&
+                       g.batch * depth.input * height.input * width.input * pitch * size > (1 << 20);
   bool nan = false;
   for (int64_t ow = 0, pixels; ow < width.output; ow += pixels) {
     const int64_t first = width.FirstTap(ow), end = width.TapEnd(ow), columns = end - first;
@@ -977,6 +1000,7 @@ HWY_NOINLINE inline bool PoolLine(const Forms& forms, const Block& block, int64_
           !indices ? nullptr
                    : block.taps + (oh * block.tap_strides.axis[kHeight] + ow * run.tap_step + c) * block.tap_bytes;
       int64_t kd = first_d, kh = first_h, k = first;
+      from.ahead = one_pass || !fetches ? 0 : kMostRows * step * tap_pitch * size;
       const int64_t most = one_pass ? groups : pitch * size < kPageBytes ? kMostRows : kPassRows;
       for (int64_t done = 0; done < groups; done += most) {
         from.rows = static_cast<int>(HWY_MIN(most, groups - done));
