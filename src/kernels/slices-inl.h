@@ -55,6 +55,10 @@ template <class T>
 HWY_INLINE void PrefetchAhead(const T* p) {
   hwy::Prefetch(reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(p) + 4096));
 }
+template <class T>
+HWY_INLINE void PrefetchRowAhead(const T* row, int64_t width) {
+  for (int64_t c = 0; c < width; c += static_cast<int64_t>(64 / sizeof(T))) PrefetchAhead(row + c);
+}
 template <class D, class T>
 HWY_INLINE void PrefetchPairAhead(D /*d*/, const T* lo, const T* hi) {
   PrefetchAhead(lo);

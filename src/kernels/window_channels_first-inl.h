@@ -567,6 +567,9 @@ struct Window {
       T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
       const Columns columns(lanes, in, step);
       if constexpr (kS == 2) {
+        if (!kWholeCacheLine<D> && in.far) {
+          for (const T* row : columns.row) PrefetchRowAhead(row, in.width);
+        }
         const int64_t base = kK - 2 - pad;  // column of tap 1 (k = 3) or 0 (k = 2) of output 0
         // The last odd column is tap 0 of the next vector's first output.
         V odd_a = hn::Zero(d), odd_b = odd_a;
@@ -718,17 +721,91 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
   return SawNan<L>(d, ordered);
 }
 
-// 3x3 at stride 2 with tap numbers, two lines at once: the horizontal maxima of five rows, then for each line the first
-// row that has the greatest one, and the first of its columns that has it.
-//
-// At most one column is clamped on either side (TakesLinePairs).
-//
-// On AVX-512, whose compares take 6 cycles to a mask, the way from loads to stores takes 60 and the operations take
-// half of that: more than the schedulers can hold. With 32 registers all rows go first, and columns are found while the
-// next vector is loaded (112x112 in L2, cycles per vector: 15, else 18; AVX2: 18, else 16).
+// Whether the kernels of 3x3 at stride 2, two lines at once, take these lines: at most one column is clamped on either
+// side.
 inline bool TakesLinePairs(const Axis& w) {
   return w.kernel == 3 && w.pad_before <= 1 && w.Begin(w.output - 1) + 3 <= w.input + 1;
 }
+
+// Values: the vertical maxima of five rows, then their even and odd columns. Prefetches come after the loads (before
+// them 4 to 10 % slower).
+template <class L, class D>
+bool Window3x3(L lanes, const WindowLines<typename L::Element>& in) {
+  using T = typename L::Element;
+  using V = hn::Vec<D>;
+  const D d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = in.out_width - n, most = in.width - n, pad = in.pad;
+  auto ordered = hn::FirstN(d, hn::Lanes(d));
+  for (int64_t step = 0; step < in.steps; ++step) {
+    const int64_t x_offset = step * in.row_step;
+    const T *const x0 = in.row[0] + x_offset, *const x1 = in.row[1] + x_offset, *const x2 = in.row[2] + x_offset,
+                   *const x3 = in.row[3] + x_offset, *const x4 = in.row[4] + x_offset;
+    T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
+    const auto maxima = [&](V v0, V v1, V v2, V v3, V v4, V& a, V& b) PEAKPOOL_INLINED {
+      a = hn::Max(hn::Max(v0, v1), v2);
+      b = hn::Max(v2, hn::Max(v3, v4));
+    };
+    // The last odd column is tap 0 of the next vector's first output.
+    V odd_a, odd_b;
+    {
+      const V v0 = lanes.Broadcast(d, x0), v1 = lanes.Broadcast(d, x1), v2 = lanes.Broadcast(d, x2),
+              v3 = lanes.Broadcast(d, x3), v4 = lanes.Broadcast(d, x4);
+      Note<L>(d, ordered, v0, v1, v2, v3, v4, v4);
+      maxima(v0, v1, v2, v3, v4, odd_a, odd_b);
+    }
+    for (int64_t o = 0;;) {
+      const int64_t c = 2 * o + 1 - pad, hi_at = HWY_MIN(c + n, most);
+      const bool beyond = c + n != hi_at;
+      const auto columns = [&](int64_t at, V& a, V& b) PEAKPOOL_INLINED {
+        const V v0 = LoadLanes(lanes, d, x0 + at), v1 = LoadLanes(lanes, d, x1 + at), v2 = LoadLanes(lanes, d, x2 + at),
+                v3 = LoadLanes(lanes, d, x3 + at), v4 = LoadLanes(lanes, d, x4 + at);
+        Note<L>(d, ordered, v0, v1, v2, v3, v4, v4);
+        maxima(v0, v1, v2, v3, v4, a, b);
+      };
+      V lo_a, lo_b, hi_a, hi_b;
+      columns(c, lo_a, lo_b);
+      columns(hi_at, hi_a, hi_b);
+      if (HWY_UNLIKELY(beyond)) {
+        hi_a = ShiftLanes(d, hi_a, hi_a, 1);
+        hi_b = ShiftLanes(d, hi_b, hi_b, 1);
+      }
+      {
+        // Of rows that the lines before have not loaded.
+        PrefetchPairAhead(d, x1 + c, x1 + hi_at);
+        PrefetchPairAhead(d, x2 + c, x2 + hi_at);
+        PrefetchPairAhead(d, x3 + c, x3 + hi_at);
+        PrefetchPairAhead(d, x4 + c, x4 + hi_at);
+      }
+      const V a2 = OddLanes(d, lo_a, hi_a), b2 = OddLanes(d, lo_b, hi_b);
+      const V a = hn::Max(hn::Max(EvenLanes(d, lo_a, hi_a), a2), SlideUp1(d, odd_a, a2));
+      const V b = hn::Max(hn::Max(EvenLanes(d, lo_b, hi_b), b2), SlideUp1(d, odd_b, b2));
+      lanes.Store(d, b, y1 + o);
+      lanes.Store(d, a, y0 + o);
+      if (o == last) break;
+      odd_a = a2;
+      odd_b = b2;
+      o += n;
+      if (HWY_UNLIKELY(o > last)) {
+        // The last vector overlaps this one.
+        const hn::RebindToSigned<D> di;
+        const auto before = hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(last - 1 - (o - n)));
+        odd_a = LookupLanes(d, odd_a, before);
+        odd_b = LookupLanes(d, odd_b, before);
+        o = last;
+      }
+    }
+  }
+  return SawNan<L>(d, ordered);
+}
+
+// Tap numbers: the horizontal maxima of five rows, then for each line the first row that has the greatest one, and the
+// first of its columns that has it.
+//
+// On AVX-512, whose compares take 6 cycles to a mask, the way from loads to stores takes 60 and the operations take
+// half of that: more than the schedulers can hold. With 32 registers all rows go first, and columns are found while the
+// next vector is loaded (112x112 in L2, cycles per vector: 15, else 18; AVX2: 18, else 16). The last outputs of both
+// lines in one vector where lines are one longer than vectors (35x35) gain 7 % there, 11 % on AVX2, and lose 5 %
+// elsewhere.
 template <class L, class D>
 bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
   using T = typename L::Element;
@@ -770,9 +847,7 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
     uint8_t *const taps0 = in.taps[0] + step * in.taps_step, *const taps1 = in.taps[1] + step * in.taps_step;
     if (kDelayed && in.far) {
       // The rows that the lines before have not loaded; the loop below has no registers left (6 %).
-      for (const T* row : {x1, x2, x3, x4}) {
-        for (int64_t c = 0; c < in.width; c += static_cast<int64_t>(64 / sizeof(T))) PrefetchAhead(row + c);
-      }
+      for (const T* row : {x1, x2, x3, x4}) PrefetchRowAhead(row, in.width);
     }
     if (pad == 0) {
       // No vector begins with column 0.
@@ -995,6 +1070,7 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
         // Two vectors for a line that is little longer than one: 35x35 of u8 would take 1.5 times as long.
         const int64_t n = static_cast<int64_t>(hn::Lanes(D()));
         if (kSmall && width.output > n && 2 * width.output < 3 * n) return nullptr;
+        if constexpr (kS == 2 && kK == 3) return TakesLinePairs(width) && square ? &Window3x3<L, D> : nullptr;
         if (square) return &Window<L, D, kK, kS, true>::Values;
         if constexpr (kFull && !kSmall && kS == 1) return &Window<L, D, kK, kS, false>::Values;
         return nullptr;
@@ -1101,8 +1177,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   // Stride 2, but for long lines of f32 and f64 of which pairs share rows (3x3 on 112x112: 1.3 against 1.8 times the
   // speed of light; 35x35, whose ends such kernels redo: 3 against 2.6).
   const bool with_taps = call.taps.base != nullptr;
-  const bool strided = sizeof(typename L::Lane) < 4 || width.output < n ||
-                       (with_taps ? !square || !TakesLinePairs(width) : !square || 2 * width.output < 3 * n);
+  const bool pairs = square && (width.kernel == 3 ? TakesLinePairs(width) : !with_taps);
+  const bool strided =
+      sizeof(typename L::Lane) < 4 || width.output < n || !pairs || (!with_taps && 2 * width.output < 3 * n);
   // On lines of a few outputs the planning of planes takes longer than separable does (i8 5x7, u16 13x10: 5 times); in
   // f32 and f64 only if there are few of them.
   const bool tiny = width.output < 6 && (sizeof(typename L::Lane) < 4 || (call.end - call.begin) * width.output < 1024);
