@@ -77,8 +77,16 @@ struct TapRuns {
     } else if constexpr (sizeof(Index) > sizeof(Lane)) {
       hn::StoreU(hn::PromoteTo(tag, hn::LoadU(unsigned_lanes, reinterpret_cast<const Unsigned*>(from))), tag, to);
     } else if constexpr (sizeof(Lane) == 8) {
-      // Highway 1.0.3 cannot narrow 64-bit integers; the compiler can.
-      for (int64_t i = 0; i < Step(); ++i) to[i] = static_cast<Index>(from[i]);
+      // Highway 1.0.3 cannot narrow 64-bit integers.
+      const hn::Repartition<int32_t, D> d32;
+      const hn::Half<decltype(d32)> dh;
+      const auto pairs = hn::BitCast(d32, hn::LoadU(D(), from));
+      const auto low = hn::LowerHalf(dh, EvenLanes(d32, pairs, pairs));
+      if constexpr (sizeof(Index) == 4) {
+        hn::StoreU(low, dh, reinterpret_cast<int32_t*>(to));
+      } else {
+        hn::StoreU(hn::DemoteTo(tag, low), tag, to);
+      }
     } else {
       hn::StoreU(hn::DemoteTo(tag, hn::LoadU(D(), from)), tag, to);
     }
@@ -322,6 +330,39 @@ struct KeyLoops {
     }
   }
 };
+
+// Neighbouring lanes of 2N, or where these are narrow, units of 4 bytes.
+template <class DE, class VE>
+HWY_INLINE VE MaxOfNeighbours(DE d, VE lo, VE hi, bool units) {
+  if constexpr (sizeof(hn::TFromD<DE>) < 4) {
+    if (units) {
+      const hn::Repartition<int32_t, DE> du;
+      const auto lo_units = hn::BitCast(du, lo), hi_units = hn::BitCast(du, hi);
+      return hn::Max(hn::BitCast(d, EvenLanes(du, lo_units, hi_units)),
+                     hn::BitCast(d, OddLanes(du, lo_units, hi_units)));
+    }
+  }
+  return hn::Max(EvenLanes(d, lo, hi), OddLanes(d, lo, hi));
+}
+// Of four vectors a quarter of one each; vectors have four lanes.
+template <class DE, class VE>
+HWY_INLINE void StoreFour(DE d, VE a, VE b, VE c, VE e, hn::TFromD<DE>* to) {
+  const VE lower = hn::Max(LowerHalves(d, a, b), UpperHalves(d, a, b));
+  const VE upper = hn::Max(LowerHalves(d, c, e), UpperHalves(d, c, e));
+  hn::StoreU(MaxOfNeighbours(d, lower, upper, true), d, to);
+}
+// Groups of a quarter of a vector's lanes to one each.
+template <class DE, class T = hn::TFromD<DE>>
+HWY_NOINLINE void ReduceQuarters(DE d, int64_t groups, T* lanes) {
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  for (int64_t width = n / 8; width > 0; width /= 2) {
+    const bool units = width * static_cast<int64_t>(sizeof(T)) >= 4;
+    for (int64_t j = 0; j < groups * width; j += n) {
+      const auto lo = hn::LoadU(d, lanes + 2 * j), hi = hn::LoadU(d, lanes + 2 * j + n);
+      hn::StoreU(MaxOfNeighbours(d, lo, hi, units), d, lanes + j);
+    }
+  }
+}
 
 template <class Lane, bool kTaps>
 struct Loops : KeyLoops<Lane> {
@@ -657,7 +698,8 @@ struct Loops : KeyLoops<Lane> {
   }
 
   // Four planes at a time are reduced to a vector each, whose taps stay behind; these are halved until there is a lane
-  // per plane, and so is then the least of the tap numbers of those lanes that equal it. (Aligned loads but for the
+  // per plane, and so is then the least of the tap numbers of those lanes that equal it, as the greatest of its
+  // complements. (Aligned loads but for the
   // first and the last of a plane save nothing.)
   template <class L>
   using PlaneTag = hn::CappedTag<typename L::Lane, 32>;
@@ -675,12 +717,13 @@ struct Loops : KeyLoops<Lane> {
     T* const best = reinterpret_cast<T*>(results);
     T* const keys = reinterpret_cast<T*>(rooms.keys);
     Lane* const taps = Lanes(rooms.taps);
-    // Numbers of the full range, in signed order.
-    const VT zero = hn::Set(d, hwy::LimitsMin<Lane>()), first = hn::Add(zero, hn::Iota(d, 0));
-    const auto all = hn::FirstN(de, static_cast<size_t>(n));
-    auto ordered = all;
+    // Complements of numbers of the full range, in signed order.
+    const VT zero = hn::Set(d, hwy::LimitsMax<Lane>()), first = hn::Sub(zero, hn::Iota(d, 0));
+    auto unordered = hn::FirstN(de, 0);
     const auto note = [&](VE a, VE b, VE c, VE e) HWY_ATTR {
-      if constexpr (L::kTracksNan) ordered = hn::And(ordered, AndOrdered(de, AndOrdered(de, all, a, b), c, e));
+      if constexpr (L::kTracksNan) {
+        unordered = hn::Or(unordered, hn::Or(EitherNan(de, a, b), EitherNan(de, c, e)));
+      }
     };
     const auto load = [&](const T* p) HWY_ATTR { return InRegister(lanes.ToKey(de, hn::LoadU(de, p))); };
     const auto later = [&](VE v, VT number, VE& key, VT& tap) HWY_ATTR {
@@ -704,7 +747,7 @@ struct Loops : KeyLoops<Lane> {
         const int64_t at = HWY_MIN(j, last);
         const VE v0 = load(x0 + at), v1 = load(x1 + at), v2 = load(x2 + at), v3 = load(x3 + at);
         note(v0, v1, v2, v3);
-        const VT number = hn::Add(first, hn::Set(d, static_cast<Lane>(at)));
+        const VT number = hn::Sub(first, hn::Set(d, static_cast<Lane>(at)));
         later(v0, number, key0, tap0), later(v1, number, key1, tap1);
         later(v2, number, key2, tap2), later(v3, number, key3, tap3);
       }
@@ -716,21 +759,21 @@ struct Loops : KeyLoops<Lane> {
         hn::StoreU(tap0, d, tap_to), hn::StoreU(tap1, d, tap_to + n);
         hn::StoreU(tap2, d, tap_to + 2 * n), hn::StoreU(tap3, d, tap_to + 3 * n);
       }
-      StoreFour(de, Greatest(), key0, key1, key2, key3, best + p * (n / 4));
+      StoreFour(de, key0, key1, key2, key3, best + p * (n / 4));
     }
-    if (L::kTracksNan && !hn::AllTrue(de, ordered)) return true;
-    ReduceQuarters(de, planes, Greatest(), best);
+    if (L::kTracksNan && !hn::AllFalse(de, unordered)) return true;
+    ReduceQuarters(de, planes, best);
     if constexpr (kTaps) {
-      const VT most = hn::Set(d, hwy::LimitsMax<Lane>());
+      const VT none = hn::Set(d, hwy::LimitsMin<Lane>());
       for (int64_t p = 0; p < planes; p += 4) {
         const auto numbers = [&](int64_t i) HWY_ATTR {
           const auto equal = hn::Eq(hn::LoadU(de, keys + i * n), hn::Set(de, best[i]));
-          return hn::IfThenElse(hn::RebindMask(d, equal), hn::LoadU(d, taps + i * n), most);
+          return hn::IfThenElse(hn::RebindMask(d, equal), hn::LoadU(d, taps + i * n), none);
         };
-        StoreFour(d, Least(), numbers(p), numbers(p + 1), numbers(p + 2), numbers(p + 3), taps + p * (n / 4));
+        StoreFour(d, numbers(p), numbers(p + 1), numbers(p + 2), numbers(p + 3), taps + p * (n / 4));
       }
-      ReduceQuarters(d, planes, Least(), taps);
-      for (int64_t j = 0; j < planes; j += n) hn::StoreU(hn::Sub(hn::LoadU(d, taps + j), zero), d, taps + j);
+      ReduceQuarters(d, planes, taps);
+      for (int64_t j = 0; j < planes; j += n) hn::StoreU(hn::Sub(zero, hn::LoadU(d, taps + j)), d, taps + j);
     }
     if constexpr (L::kTracksNan) {
       const auto element = MapOf<RingLanes<Lane>>(map);
@@ -749,50 +792,6 @@ struct Loops : KeyLoops<Lane> {
       return *static_cast<const L*>(map);
     }
   }
-  struct Greatest {
-    template <class VE>
-    HWY_INLINE VE operator()(VE a, VE b) const {
-      return hn::Max(a, b);
-    }
-  };
-  struct Least {
-    template <class VE>
-    HWY_INLINE VE operator()(VE a, VE b) const {
-      return hn::Min(a, b);
-    }
-  };
-  // Of four vectors a quarter of one each; vectors have four lanes.
-  template <class DE, class Combine, class VE>
-  static HWY_INLINE void StoreFour(DE d, Combine combine, VE a, VE b, VE c, VE e, hn::TFromD<DE>* to) {
-    const auto halves = [=](VE lo, VE hi) HWY_ATTR { return combine(LowerHalves(d, lo, hi), UpperHalves(d, lo, hi)); };
-    hn::StoreU(CombineNeighbours(d, combine, halves(a, b), halves(c, e), true), d, to);
-  }
-  // Neighbouring lanes of 2N, or where these are narrow, units of 4 bytes.
-  template <class DE, class Combine, class VE>
-  static HWY_INLINE VE CombineNeighbours(DE d, Combine combine, VE lo, VE hi, bool units) {
-    if constexpr (sizeof(hn::TFromD<DE>) < 4) {
-      if (units) {
-        const hn::Repartition<int32_t, DE> du;
-        const auto lo_units = hn::BitCast(du, lo), hi_units = hn::BitCast(du, hi);
-        return combine(hn::BitCast(d, EvenLanes(du, lo_units, hi_units)),
-                       hn::BitCast(d, OddLanes(du, lo_units, hi_units)));
-      }
-    }
-    return combine(EvenLanes(d, lo, hi), OddLanes(d, lo, hi));
-  }
-  // Groups of a quarter of a vector's lanes to one each.
-  template <class DE, class Combine, class T = hn::TFromD<DE>>
-  static HWY_INLINE void ReduceQuarters(DE d, int64_t groups, Combine combine, T* lanes) {
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    for (int64_t width = n / 8; width > 0; width /= 2) {
-      const bool units = width * static_cast<int64_t>(sizeof(T)) >= 4;
-      for (int64_t j = 0; j < groups * width; j += n) {
-        const auto lo = hn::LoadU(d, lanes + 2 * j), hi = hn::LoadU(d, lanes + 2 * j + n);
-        hn::StoreU(CombineNeighbours(d, combine, lo, hi, units), d, lanes + j);
-      }
-    }
-  }
-
   // Reduces rows of one vector along the width; see SeparableLookups.
   static void GrowRows(const SeparableLookups& lookups, int64_t rows, KeyArray row) {
     const D d;
@@ -867,7 +866,7 @@ struct Loops : KeyLoops<Lane> {
     if constexpr (sizeof(typename L::Element) <= sizeof(Lane)) {
       loops->load[i] = &LoadRuns<L, Lane>;
       // Lanes of twice the width are for windows of many taps.
-      if constexpr (sizeof(typename L::Element) == sizeof(Lane) || !kHasNarrowLoops) {
+      if constexpr (sizeof(typename L::Element) == sizeof(Lane)) {
         loops->load_lines[i] = &LoadLines<L, Lane, kTaps>;
       }
       loops->store[i] = &StoreRuns<ElementRuns<L, Lane>, Lane>;
