@@ -534,21 +534,24 @@ struct Span {
   }
 };
 
-// Whether any of `runs` runs of `count` consecutive elements, `pitch` apart, holds a NaN; needs count >= lanes.
+// Whether any of `runs` runs of `count` consecutive elements, `pitch` apart, holds a NaN; needs count >= lanes. Four
+// sums hide the latency of each (with two, 3x3 over 14x14 takes up to 7 % longer).
 template <class L, class T = typename L::Element>
 HWY_NOINLINE bool HasNan(const char* from, int64_t count, int64_t runs, int64_t pitch) {
   const L lanes{};
   const hn::ScalableTag<typename L::Lane> d;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  auto even = NothingNoted(d), odd = even;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = count - n;
+  auto s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;
   const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from);
   for (int64_t run = 0; run < runs; ++run, p += pitch) {
-    for (int64_t c = 0; c < count; c += 2 * n) {
-      Note<L>(lanes.Load(d, p + HWY_MIN(c, count - n)), even);
-      Note<L>(lanes.Load(d, p + HWY_MIN(c + n, count - n)), odd);
+    for (int64_t c = 0; c < count; c += 4 * n) {
+      Note<L>(lanes.Load(d, p + HWY_MIN(c, last)), s0);
+      Note<L>(lanes.Load(d, p + HWY_MIN(c + n, last)), s1);
+      Note<L>(lanes.Load(d, p + HWY_MIN(c + 2 * n, last)), s2);
+      Note<L>(lanes.Load(d, p + HWY_MIN(c + 3 * n, last)), s3);
     }
   }
-  return NanNoted<L>(d, hn::Add(even, odd));
+  return NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
 // 2x2 windows with stride 2 share nothing: output line by output line, pixel by pixel, channels innermost.
@@ -1047,6 +1050,7 @@ inline int FusedForm(const Forms& forms, const Geometry& g) {
     const Span rows(g.axis[kHeight], block.oh, g.input.axis[kHeight]);
     const int64_t x = g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
     for (int64_t r = 0; r < overlap; ++r) {
+      if (r > 0 && rows.offset[r] == rows.offset[r - 1]) continue;  // padding
       nan |= forms.has_nan(block.x + (x + rows.offset[r]) * forms.size, g.channels, g.axis[kWidth].input, pitch);
     }
   }
