@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <limits>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -119,11 +121,15 @@ class Kernel : public ::testing::TestWithParam<Table> {
   // `times`: as the first images of a tensor that is so many times as large; without NaNs, for which other kernels may
   // read more of it.
   void CheckForward(const char* name, ForwardKernel kernel, const peakpool_problem& p, int64_t times = 1) {
+    const bool finite = times != 1 || ++checks_ % 3 != 0;
+    const Bytes x = RandomElements(p.type, InputBytes(p), finite ? Fill::kFiniteTies : Fill::kTies, &random_);
+    CheckForwardOf(x, name, kernel, p, times);
+  }
+  void CheckForwardOf(const Bytes& x, const char* name, ForwardKernel kernel, const peakpool_problem& p,
+                      int64_t times = 1) {
     Geometry geometry = GeometryOf(p);
     const int64_t lines = geometry.OutputLines();
     geometry.batch *= times;
-    const Bytes x = RandomElements(p.type, InputBytes(p),
-                                   times == 1 && ++checks_ % 3 == 0 ? Fill::kTies : Fill::kFiniteTies, &random_);
     const Forward expected = RunNaiveForward(p, x);
     const Bytes y_before = Untouched(expected.y.size()), taps_before = Untouched(expected.index.size());
     for (Side side : kSides) {
@@ -605,6 +611,53 @@ TEST_P(WideKernel, WideWindowsBeyondOneBlock) {
       Resolve(&p);
       CheckForward(last ? "wide_channels_last" : "wide_channels_first", kernel, p);
       if (HasFailure()) return;
+    }
+  });
+}
+
+// Rows of more than a vector, of planes that fill vectors side by side.
+TEST_P(WideKernel, WideWindowsOfManyPlanes) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.wide_channels_first == nullptr) return;
+    const int64_t lanes = std::min<int64_t>(static_cast<int64_t>(kernels.lanes), 16);
+    for (int i = 0; i < 60 && !HasFailure(); ++i) {
+      const int32_t formats[] = {PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_WINDOW_U8, PEAKPOOL_INDEX_WINDOW_U16};
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), lanes + Draw(-1, lanes + 2), Draw(1, 21),
+                                   Draw(lanes + 1, lanes + 10), formats[Draw(0, 2)]);
+      for (int a = 0; a < 2; ++a) {
+        const int64_t most = std::min<int64_t>(p.input[a], 16);
+        p.kernel[a] = Draw(0, 5) == 0 ? 1 : std::min(Draw(5, 16), most);
+        p.padding[a] = {Draw(0, p.kernel[a] - 1), Draw(0, p.kernel[a] - 1)};
+      }
+      Resolve(&p);
+      if (HasEmptyWindow(p) || p.kernel[0] * p.kernel[1] > 256) continue;
+      if (Draw(0, 5) == 0) AddGaps(&p);
+      CheckForward("wide_channels_first", kernels.wide_channels_first, p);
+    }
+  });
+}
+
+// Kernels whose lanes track NaN see one wherever it is.
+TEST_P(WideKernel, WideWindowsSeeEveryNan) {
+  if (GetParam().type != PEAKPOOL_F32) return;
+  ForEachTarget([&](const Kernels& kernels) {
+    for (const char* geometry :
+         {"nchw 1x16x5x17 k5 s1 p2", "nchw 1x1x7x40 k7x5 s1 p3x2", "nchw 1x1x9x6 k5 s1 p2", "nhwc 1x16x5x9 k5 s1 p2",
+          "nhwc 1x16x7x8 k7x8 s1 p3x7", "nhwc 1x16x6x9 k5x4 s1 p2x1", "nhwc 1x16x1x30 k1x9 s1 p0x1"}) {
+      peakpool_problem p = Parsed("f32 " + std::string(geometry) + " window-u8");
+      const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+      const ForwardKernel kernel = last ? kernels.wide_channels_last : kernels.wide_channels_first;
+      if (kernel == nullptr) continue;
+      Resolve(&p);
+      const Bytes finite = RandomElements(p.type, InputBytes(p), Fill::kFiniteTies, &random_);
+      const size_t pixels = static_cast<size_t>(p.input[0] * p.input[1]), channels = static_cast<size_t>(p.channels);
+      for (size_t i = 0; i < pixels && !HasFailure(); ++i) {
+        const size_t c = i % channels;
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        Bytes x = finite;
+        std::memcpy(x.data() + (last ? i * channels + c : c * pixels + i) * sizeof(nan), &nan, sizeof(nan));
+        CheckForwardOf(x, last ? "wide_channels_last" : "wide_channels_first", kernel, p);
+      }
     }
   });
 }

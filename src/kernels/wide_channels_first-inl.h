@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Windows wider than 3 over channels-first tensors. Planes that fit into the L1 cache lie there with padding between
 // their rows: along the width from x to there, along the height from there into y. Rows of no more than a vector grow
-// their windows by looking up lanes; others are one long row, whose windows grow in steps that double.
+// their windows by looking up lanes; others are one long row, whose windows grow in steps that double. (Along the
+// height first from x, looking up lanes in registers, 13x13 takes 1.4 times as long on AVX3.)
 //
+// Where a row takes more than a vector, many such planes lie side by side in lanes, transposed on the way in and out.
 // Larger planes go along the height first, from x into rows in the L1 cache by wide_columns-inl.h. Planes that are one
 // window are reduced many at a time and transposed.
 //
@@ -1107,6 +1109,7 @@ struct ShortRows {
 // -----------------------------------------------------------------------------------------
 
 // Dense planes, one in each lane, transposed on the way into scratch and out of it: along both axes as channels-last.
+// (As integer keys, whose maxima run on twice the pipes, mapping costs more than they gain: 1.2 times channels-last.)
 // AVX2, f32: 13x13, 5 s1 and 13 s1 take 0.8 and 0.5 times as long as ShortRows, with indices 0.85 and 0.42 times;
 // 28x28, 5 s1, 0.83 times as long as LongRows. Not so if a row fits into a vector (0.9 to 1.9 times), or tap by tap (4
 // s1: 2.3 times).
@@ -1114,10 +1117,11 @@ template <class L, class T = typename L::Element>
 struct PlanesAbreast {
   using TI = hwy::MakeSigned<typename L::Lane>;
   static constexpr int64_t kMostOffsets = kFirstOffsets / 2;  // per axis
-  // Vectors of blocks of four lanes. On AVX3, where rows slide by lookups of two vectors, nothing is gained but for 9
-  // s1 (20x20, 0.8 times).
-  static constexpr bool kHas = !HWY_HAVE_SCALABLE && !kHasLookupOfTwo && sizeof(T) == 4 &&
-                               hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >= 8;
+  // Vectors of blocks of four lanes.
+  static constexpr bool kHas =
+      !HWY_HAVE_SCALABLE && sizeof(T) == 4 && hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >= 8;
+  // Planes of AVX3 with taps do not fit into the L1 cache.
+  static constexpr bool kHasTaps = kHas && !kHasLookupOfTwo;
 
   const ForwardCall& call;
   const Geometry& g;
@@ -1146,7 +1150,8 @@ struct PlanesAbreast {
     for (const Axis& a : {h, w}) {
       if (a.kernel > 1 && (a.stride != 1 || TileOf(a.kernel, a.output) == 1)) return false;
     }
-    if (!kHas || w.input <= n || d.input != 1 || d.output != 1 || in_plane < 4 || out_plane < (indices ? 16 : 4))
+    if (!kHas || (indices && !kHasTaps) || w.input <= n || d.input != 1 || d.output != 1 || in_plane < 4 ||
+        out_plane < (indices ? 16 : 4))
       return false;
     if ((h.input > 1 && g.input.axis[kHeight] != w.input) || (h.output > 1 && g.output.axis[kHeight] != w.output)) {
       return false;
@@ -1242,11 +1247,11 @@ struct PlanesAbreast {
     const int64_t row = w.output * n;
     const L raw = RawLanes(lanes);
     if (Load(lanes, x, planes)) return true;
-    if (taps == nullptr) {
+    if (!kHasTaps || taps == nullptr) {
       Reduce(Columns<T>{columns, column_steps, w.kernel, w.output, h.input, n, planes, w.input * n, rows, row, n}, raw,
              raw);
       Reduce(Columns<T>{lines, line_steps, h.kernel, h.output, 1, row, rows, 0, planes, 0, row}, raw, lanes);
-    } else {
+    } else if constexpr (kHasTaps) {
       ReduceTaps<false>(TapColumns<T, TI>{columns,
                                           column_names,
                                           column_steps,
