@@ -608,17 +608,17 @@ struct Loops : KeyLoops<Lane> {
   // memory.)
   static void ReducePlanes(const char* lanes, int64_t planes, int64_t size, int64_t pitch, KeyArray result) {
     const D d;
-    const int64_t n = N(), wide = FoldedLanes(d), last = std::max<int64_t>(0, size - n);
+    const int64_t n = N(), last = std::max<int64_t>(0, size - n);
     const Lane* HWY_RESTRICT keys = Lanes(lanes);
-    const auto max = [](auto /*d*/, auto a, auto b) HWY_ATTR { return hn::Max(a, b); };
-    const auto min = [](auto /*d*/, auto a, auto b) HWY_ATTR { return hn::Min(a, b); };
+    const auto max = [](V a, V b) HWY_ATTR { return hn::Max(a, b); };
+    const auto min = [](V a, V b) HWY_ATTR { return hn::Min(a, b); };
     Lane* const best = Lanes(result.keys);
     for (int64_t p = 0; p < planes; ++p) {
       V key = hn::LoadU(d, keys + p * pitch + last);
       for (int64_t j = 0; j < last; j += n) key = hn::Max(key, hn::LoadU(d, keys + p * pitch + j));
-      Fold(d, key, max, best + p * wide);
+      hn::StoreU(key, d, best + p * n);
     }
-    ReduceLanes(planes, wide, max, best);
+    ReduceLanes(planes, max, best);
     if constexpr (!kTaps) return;
     // Numbers of the full range, in signed order.
     Lane* const taps = Lanes(result.taps);
@@ -633,34 +633,19 @@ struct Loops : KeyLoops<Lane> {
         const auto equal = hn::Eq(key, hn::LoadU(d, keys + p * pitch + j));
         tap = hn::Min(tap, hn::IfThenElse(equal, number, most));
       }
-      Fold(d, tap, min, taps + p * wide);
+      hn::StoreU(tap, d, taps + p * n);
     }
-    ReduceLanes(planes, wide, min, taps);
+    ReduceLanes(planes, min, taps);
     for (int64_t j = 0; j < planes; j += n) hn::StoreU(hn::Sub(hn::LoadU(d, taps + j), zero), d, taps + j);
   }
-  // Bytes are folded to 128 bits before, as they are interleaved in many steps.
-  template <class DN>
-  static HWY_INLINE int64_t FoldedLanes(DN d) {
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-    return sizeof(Lane) == 1 && !HWY_HAVE_SCALABLE ? std::min<int64_t>(n, 16) : n;
-  }
-  template <class DN, class Combine>
-  static HWY_INLINE void Fold(DN d, hn::Vec<DN> v, Combine combine, Lane* to) {
-    if constexpr (sizeof(Lane) == 1 && !HWY_HAVE_SCALABLE && hn::MaxLanes(DN()) > 16) {
-      const hn::Half<DN> half;
-      Fold(half, combine(half, hn::LowerHalf(half, v), UpperLanes(half, v)), combine, to);
-    } else {
-      hn::StoreU(v, d, to);
-    }
-  }
-  // Groups of `width` lanes to one each.
+  // Groups of a vector's lanes to one each.
   template <class Combine>
-  static HWY_INLINE void ReduceLanes(int64_t groups, int64_t width, Combine combine, Lane* lanes) {
+  static HWY_INLINE void ReduceLanes(int64_t groups, Combine combine, Lane* lanes) {
     const D d;
-    for (width /= 2; width > 0; width /= 2) {
+    for (int64_t width = N() / 2; width > 0; width /= 2) {
       for (int64_t j = 0; j < groups * width; j += N()) {
         const V lo = hn::LoadU(d, lanes + 2 * j), hi = hn::LoadU(d, lanes + 2 * j + N());
-        hn::StoreU(combine(d, EvenLanes(d, lo, hi), OddLanes(d, lo, hi)), d, lanes + j);
+        hn::StoreU(combine(EvenLanes(d, lo, hi), OddLanes(d, lo, hi)), d, lanes + j);
       }
     }
   }
@@ -688,9 +673,9 @@ struct Loops : KeyLoops<Lane> {
       ordered = hn::And(ordered, AndOrdered(d, AndOrdered(d, all, best, v1), v2, v3));
       TransposeFours(d, best, v1, v2, v3);
       VT tap = hn::Zero(di);
-      HWY_NAMESPACE::Fold(d, v1, one, best, tap);
-      HWY_NAMESPACE::Fold(d, v2, two, best, tap);
-      HWY_NAMESPACE::Fold(d, v3, three, best, tap);
+      Fold(d, v1, one, best, tap);
+      Fold(d, v2, two, best, tap);
+      Fold(d, v3, three, best, tap);
       lanes.Store(d, LookupLanes(d, best, order), y + at);
       if constexpr (kTaps) StoreBytes(di, LookupLanes(di, tap, order), taps + at);
     }
@@ -901,7 +886,7 @@ struct Loops : KeyLoops<Lane> {
     loops.gather_carried = &Gather<kTaps>;
     if constexpr (kTaps) loops.gather_ordered = &GatherOrdered;
     loops.reduce_columns = &ReduceColumns;
-    loops.reduce_planes = &ReducePlanes;
+    if constexpr (sizeof(Lane) >= 4) loops.reduce_planes = &ReducePlanes;
     if constexpr (kHasWindowKernels) {
       using L =
           std::conditional_t<(sizeof(Lane) >= 4), NativeLanes<std::conditional_t<sizeof(Lane) == 4, float, double>>,

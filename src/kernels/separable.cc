@@ -26,7 +26,7 @@ class SeparableRun : SeparablePlan {
       : SeparablePlan(problem, loops.lane_bytes, loops.lanes), loops_(loops), element_(element) {}
 
   [[gnu::cold]] void Run() {
-    if (GlobalInPlace() || Fours() || GlobalPlanes() || GlobalPixels() || Transposed() || RowPlanes() || HeightFirst())
+    if (GlobalFours() || Fours() || GlobalPlanes() || GlobalPixels() || Transposed() || RowPlanes() || HeightFirst())
       return;
     if (!has_tile_) ChooseTile();
     has_tile_ = true;
@@ -484,20 +484,35 @@ class SeparableRun : SeparablePlan {
     SeparableRun(problem, {element_.bytes, element_.map, false}, loops_).Run();
   }
 
-  // Whole planes from where they are. False if the call is something else.
-  [[gnu::cold]] bool GlobalInPlace() const {
+  // Whole planes four at a time, from where they are or, short planes and those that lanes are wider than, from a copy
+  // in keys. False if the call is something else.
+  [[gnu::cold]] bool GlobalFours() const {
     constexpr int64_t kMost = 256;
     const int64_t size = GlobalSize(), n = loops_.plane_lanes, room = HasTaps() ? n : 0;
-    if (size < n || loops_.pool_planes == nullptr || n < 4) return false;
-    if (element_.bytes != loops_.lane_bytes || (element_.bytes >= 4 && !element_.is_float)) return false;
-    const int64_t most = std::min(kMost, (capacity_ - 2 * n) / (n / 4 + 2 * room) / 4 * 4);
+    if (size == 0 || loops_.pool_planes == nullptr || n < 4) return false;
+    if (element_.bytes >= 4 ? !element_.is_float : loops_.lane_bytes >= 4) return false;
+    const bool in_place = size >= n && element_.bytes == loops_.lane_bytes;
+    if (!in_place && element_.bytes >= 4) return false;
+    const int64_t pitch = in_place ? 0 : std::max(size, n_);
+    const int64_t most = std::min(kMost, (capacity_ - 2 * n - n_) / (n / 4 + 2 * room + pitch) / 4 * 4);
+    if (most < 4) return false;
     const KeyArray best = {static_cast<char*>(call_.scratch), nullptr};
-    const KeyArray rooms = {At(best, most / 4 * n + n).keys, At(best, most / 4 * n + n + most * room).keys};
+    const auto after = [&](int64_t rooms) { return At(best, most / 4 * n + n + rooms * most * room).keys; };
+    const KeyArray rooms = {after(0), after(1)};
+    char* const keys = after(2);
     const Strides& s = geometry_.input;
     for (int64_t line = call_.begin, planes; line < call_.end; line += planes) {
       planes = std::min({most, call_.end - line, images_of_planes_ - line % images_of_planes_});
       const char* const x = static_cast<const char*>(call_.x) + PlaneOffset(s, line) * element_.bytes;
-      if (loops_.pool_planes(element_.map, x, planes, size, s.channel, rooms, best.keys)) {
+      bool nan = false;
+      if (in_place) {
+        nan = loops_.pool_planes(element_.map, x, planes, size, s.channel, rooms, best.keys);
+      } else {
+        const bool dense = s.channel == size;
+        Load(x, s.channel, planes, size, dense ? planes * size : size, dense ? size : 0, keys, pitch, pitch);
+        loops_.pool_planes(loops_.identity, keys, planes, pitch, pitch, rooms, best.keys);
+      }
+      if (nan) {
         WithNan(line, line + planes);
         continue;
       }
@@ -511,7 +526,7 @@ class SeparableRun : SeparablePlan {
   // at a time. False if the call is something else.
   [[gnu::cold]] bool GlobalPlanes() const {
     const int64_t size = GlobalSize();
-    if (size == 0) return false;
+    if (size == 0 || loops_.reduce_planes == nullptr) return false;
     const int64_t n = n_, pitch = std::max(size, n);  // vectors may overlap
     const int64_t most = (capacity_ - 8 * n) / (arrays_ * (pitch + n)) / n * n;
     if (most == 0) return false;

@@ -132,7 +132,7 @@ struct SeparableLoops {
   void (*reduce_columns)(const SeparableColumn& column);
 
   // The greatest key of each of some planes of `size` keys, or one vector, `pitch` apart, by way of a vector for each;
-  // with taps, also where it is.
+  // with taps, also where it is. Null for narrow lanes, of which pool_planes takes all.
   void (*reduce_planes)(const char* keys, int64_t planes, int64_t size, int64_t pitch, KeyArray best);
   // The same for elements of one or two bytes and, as floats, for f32 and f64: `planes` of them, `step` apart, of
   // `size` >= plane_lanes >= 4 elements. `best` has room for a quarter of so many lanes per plane and a vector,
