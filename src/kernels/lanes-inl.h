@@ -356,6 +356,49 @@ struct SumLanes {
   }
 };
 
+// The same for code that both 16-bit floats share: which it is the lanes know.
+struct HalfFloat {
+  uint16_t bits;
+};
+struct HalfSumLanes {
+  using Element = HalfFloat;
+  using Lane = float;
+
+  bool f16;
+
+  template <class D>
+  HWY_INLINE hn::Vec<D> Load(D d, const HalfFloat* HWY_RESTRICT p) const {
+    if (f16) return SumLanes<F16>::Load(d, reinterpret_cast<const F16*>(p));
+    return SumLanes<BF16>::Load(d, reinterpret_cast<const BF16*>(p));
+  }
+  template <class D>
+  HWY_INLINE void Store(D d, hn::Vec<D> v, HalfFloat* HWY_RESTRICT p) const {
+    if (f16) {
+      SumLanes<F16>::Store(d, v, reinterpret_cast<F16*>(p));
+    } else {
+      SumLanes<BF16>::Store(d, v, reinterpret_cast<BF16*>(p));
+    }
+  }
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE V NoteNan(D /*d*/, V seen, V /*v*/) {
+    return seen;
+  }
+  template <class D, class V = hn::Vec<D>>
+  static HWY_INLINE bool NoNan(D /*d*/, V /*seen*/) {
+    return true;
+  }
+  static void CanonicalRun(int64_t /*count*/, HalfFloat* /*p*/) {}
+};
+
+template <class T>
+HWY_INLINE auto SharedSumLanes() {
+  if constexpr (sizeof(T) == 2) {
+    return HalfSumLanes{std::is_same<T, F16>::value};
+  } else {
+    return SumLanes<T>();
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace peakpool
 HWY_AFTER_NAMESPACE();
