@@ -151,8 +151,10 @@ class Kernel : public ::testing::TestWithParam<Table> {
     }
   }
 
-  void CheckBackward(const char* name, BackwardKernel kernel, const peakpool_problem& p) {
-    const Geometry geometry = GeometryOf(p);
+  void CheckBackward(const char* name, BackwardKernel kernel, const peakpool_problem& p, int64_t times = 1) {
+    Geometry geometry = GeometryOf(p);
+    const int64_t lines = geometry.InputLines();
+    geometry.batch *= times;
     const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random_);
     const Bytes taps_data = RunNaiveForward(p, x).index;
     const Bytes dy_data = RandomGradients(p.type, OutputBytes(p), &random_);
@@ -166,7 +168,7 @@ class Kernel : public ::testing::TestWithParam<Table> {
         const uint8_t* dy = x_.Copy(dy_data.data(), dy_data.size(), side);
         uint8_t* dx = y_.Copy(dx_before.data(), dx_before.size(), side);
         uint8_t* taps = taps_.Copy(taps_data.data(), taps_data.size(), side);
-        InParts(geometry.InputLines(), &random_, [&](int64_t begin, int64_t end) {
+        InParts(lines, &random_, [&](int64_t begin, int64_t end) {
           kernel({&geometry, dy, {taps, 1, geometry.output, 0}, dx, accumulate, begin, end, scratch_});
         });
         Same(Bytes(dx, dx + dx_before.size()), expected, ElementBytes(p.type), name,
@@ -297,6 +299,27 @@ TEST_P(WindowKernel, SmallWindowsOverFarTensors) {
                                      turn % 3 == 0 ? PEAKPOOL_INDEX_WINDOW_U16 : PEAKPOOL_INDEX_WINDOW_U8);
         if (!SetWindow(&p, window, turn % 4 == 1)) continue;
         CheckForward("window_channels_last", kernels.window_channels_last, p, 1 << 20);
+        if (HasFailure()) return;
+      }
+    }
+  });
+}
+
+// The same of gradients.
+TEST_P(WindowKernel, GradientsOfFarTensors) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.gather_channels_first == nullptr) return;
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (const Window& window : kWindows) {
+      for (int turn = 0; turn < 12; ++turn) {
+        const bool last = turn % 2 == 0;
+        const int64_t channels = last ? lanes * Draw(1, 4) + (turn % 4 == 0) : Draw(1, 4);
+        const int64_t width = last ? Draw(1, 9) : turn % 3 == 0 ? lanes * Draw(1, 6) : Draw(1, 6 * lanes);
+        peakpool_problem p = Problem(last ? PEAKPOOL_CHANNELS_LAST : PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), channels,
+                                     Draw(1, 20), width, PEAKPOOL_INDEX_WINDOW_U8);
+        if (!SetWindow(&p, window, turn % 4 == 1)) continue;
+        CheckBackward(last ? "gather_channels_last" : "gather_channels_first",
+                      last ? kernels.gather_channels_last : kernels.gather_channels_first, p, 1 << 20);
         if (HasFailure()) return;
       }
     }
