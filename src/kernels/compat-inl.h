@@ -552,6 +552,34 @@ HWY_INLINE hn::Mask<D> TapIs(D d, Taps taps, int tap) {
   return TapsEqual(d, taps, SetTap(d, tap));
 }
 
+// Whether StreamPairs exists for vectors of D.
+template <class D>
+constexpr bool kHasStreamPairs = HWY_TARGET <= HWY_AVX2&& HWY_ARCH_X86&& hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >=
+                                     32 &&
+                                 sizeof(hn::TFromD<D>) == 4;
+
+// StorePairs to an aligned address, around the caches.
+template <class D, class V>
+HWY_INLINE void StreamPairs(D d, V even, V odd, hn::TFromD<D>* HWY_RESTRICT to) {
+  if constexpr (kHasStreamPairs<D>) {
+#if HWY_TARGET <= HWY_AVX3
+    const hn::RebindToFloat<D> df;
+    const __m512 even_raw = hn::BitCast(df, even).raw, odd_raw = hn::BitCast(df, odd).raw;
+    const __m512i lower = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i upper = _mm512_add_epi32(lower, _mm512_set1_epi32(8));
+    float* const out = reinterpret_cast<float*>(to);
+    _mm512_stream_ps(out, _mm512_permutex2var_ps(even_raw, lower, odd_raw));
+    _mm512_stream_ps(out + 16, _mm512_permutex2var_ps(even_raw, upper, odd_raw));
+#elif HWY_TARGET == HWY_AVX2
+    const V lower = hn::InterleaveLower(d, even, odd), upper = hn::InterleaveUpper(d, even, odd);
+    hn::Stream(hn::ConcatLowerLower(d, upper, lower), d, to);
+    hn::Stream(hn::ConcatUpperUpper(d, upper, lower), d, to + hn::Lanes(d));
+#endif
+  } else {
+    static_cast<void>(d), static_cast<void>(even), static_cast<void>(odd), static_cast<void>(to);
+  }
+}
+
 // Keeps compilers from making a copy of a function, or of a loop, for each value that they know.
 template <class I>
 HWY_INLINE void HideValue(I& i) {

@@ -47,11 +47,7 @@ struct GatherPlane {
   bool far;      // whole vectors of dx are written around the caches, see IsFar
 };
 
-// From so many bytes on no cache holds dx until it is read: written around them, 2x2 over 64x572x572 takes 2.0 ms
-// instead of 3.4, 2x2x2 over 128x16x56x56 0.47 instead of 0.69, 3x3 s2 over 32x64x112x112 4.1 instead of 5.8. Vectors
-// have to be aligned.
-constexpr int64_t kFarBytes = 24 << 20;
-
+// Whether vectors are aligned, too.
 template <class T>
 bool IsFar(const BackwardCall& call) {
   const Geometry& g = *call.geometry;
@@ -60,7 +56,7 @@ bool IsFar(const BackwardCall& call) {
   const Strides& s = g.input;
   const bool aligned = ((s.batch | s.axis[kDepth] | s.axis[kHeight] | s.axis[kWidth] | g.channels) & (n - 1)) == 0 &&
                        reinterpret_cast<uintptr_t>(call.dx) % static_cast<uintptr_t>(n * size) == 0;
-  return aligned && !call.accumulate && g.InputLines() * g.axis[kWidth].input * g.channels * size >= kFarBytes;
+  return aligned && apart::IsFar(call, sizeof(T));
 }
 
 // The `count` windows that cover position i of an axis, ascending, from `first` on, each `step` from the one before;
