@@ -11,11 +11,12 @@
 
 namespace peakpool {
 
-// Whether an input lies beyond what caches hold for sure: kernels that jump from row to row then have to prefetch (3x3
-// s2 with indices in memory 2.6 times as fast, 2x2 1.2 to 2 times), and in them had better not (35x35: 1.08 times as
-// long).
-inline bool IsFar(const Geometry& g, int64_t size) {
-  return g.Planes() * g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input * size > 4 << 20;
+// Whether an input is larger than so many megabytes. Kernels that jump from row to row have to prefetch what lies
+// beyond the caches (3x3 s2 with indices in memory 2.6 times as fast, 2x2 1.2 to 2 times), and within them had better
+// not (35x35: 1.08 times as long).
+inline bool IsFar(const Geometry& g, int64_t size, int64_t megabytes = 4) {
+  const int64_t plane = g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input;
+  return g.Planes() * plane * size > megabytes << 20;
 }
 
 // Walks the depth slices that lines [begin, end) of a call lie in; neighbouring whole planes come as one group. Offsets
