@@ -585,12 +585,25 @@ int64_t MostSpreadTaps() {
   return 4 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<I>()));
 }
 
+// Where columns [first, end) of a window's `rows` lines are from the first one's pixel on, by the tap numbers from
+// `base` on; -1: not in these lines.
+[[gnu::cold]] inline HWY_NOINLINE void FindOffsets(int64_t base, int64_t kernel, int64_t rows, int64_t first,
+                                                   int64_t end, int64_t line_pitch, int64_t pitch, int64_t* offsets) {
+  std::fill_n(offsets, 256, int64_t{-1});
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t k = first; k < end; ++k) {
+      const int64_t tap = base + r * kernel + k;
+      if (tap < 256) offsets[tap] = r * line_pitch + (k - first) * pitch;
+    }
+  }
+}
+
 // ChannelsLastLines for such windows.
 template <class I>
 HWY_NOINLINE void LargeWindows(const Element<I>& element, const Axis& width, int64_t channels, const I* dy,
                                int64_t dy_pitch, const uint8_t* taps, int64_t taps_pitch, int64_t windows, int64_t base,
                                int64_t rows, I* lines, int64_t line_pitch, int64_t pitch) {
-  int64_t offsets[256];  // of tap numbers, from the window's first pixel on; -1: not in these lines
+  int64_t offsets[256];
   int64_t offsets_first = -1, offsets_end = -1, done = 0;
   for (int64_t o = 0; o <= windows; ++o) {
     // The last one is what no window covers.
@@ -600,13 +613,7 @@ HWY_NOINLINE void LargeWindows(const Element<I>& element, const Axis& width, int
     if (o < windows && (first != offsets_first || end - left != offsets_end)) {
       offsets_first = first;
       offsets_end = end - left;
-      std::fill_n(offsets, 256, int64_t{-1});
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t k = first; k < offsets_end; ++k) {
-          const int64_t tap = base + r * width.kernel + k;
-          if (tap < 256) offsets[tap] = r * line_pitch + (k - first) * pitch;
-        }
-      }
+      FindOffsets(base, width.kernel, rows, first, offsets_end, line_pitch, pitch, offsets);
     }
     // So many channels at a time that their zeros are still in L1.
     const int64_t bytes = HWY_MAX(rows * (end - done) * static_cast<int64_t>(sizeof(I)), int64_t{1});

@@ -205,7 +205,9 @@ inline bool Translate(const TranslateCall& call, const void* from, int64_t count
     if (const int digits = PlainDigits(call)) {
       switch (call.from_bytes) {
         case 1: return TranslatePlain<1>(digits, call, from, count, to);
-        case 2: return TranslatePlain<2>(digits, call, from, count, to);
+        case 2:
+          if (digits == 2) return TranslateBytes<2, 2>(call, from, count, to);
+          break;
         case 4: return TranslatePlain<4>(digits, call, from, count, to);
         case 8: return TranslatePlain<8>(digits, call, from, count, to);
         default: break;
