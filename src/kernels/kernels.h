@@ -33,6 +33,7 @@ struct ForwardCall {
   TapView taps;
   int64_t begin, end;
   void* scratch;
+  int64_t scratch_bytes = kScratchBytes;  // less only for kernels that ask
 };
 using ForwardKernel = void (*)(const ForwardCall&);
 

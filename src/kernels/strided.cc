@@ -72,7 +72,7 @@ class StridedRun {
     code_ = reinterpret_cast<int32_t*>(take(code));
     part_ = reinterpret_cast<int32_t*>(take(code));
     constexpr int64_t kMost = std::numeric_limits<int32_t>::max() / 4;
-    fits_ = at - static_cast<char*>(call.scratch) <= static_cast<int64_t>(kScratchBytes) &&
+    fits_ = at - static_cast<char*>(call.scratch) <= call.scratch_bytes &&
             16 * height_.input * g_.input.axis[kHeight] + (rows_ > height_.kernel ? 3 * g_.input.axis[kDepth] : 0) <
                 kMost &&
             height_.output * g_.output.axis[kHeight] < kMost / 16;

@@ -35,8 +35,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace wide {
 
-// --- Rows of no more than a vector
-// ------------------------------------------------------------------------------------
+// --- Rows of no more than a vector -----------------------------------------------------------------------------------
 
 // Windows of one vector's lanes grow by looking up other lanes: first to the right, then to the left. Lanes that would
 // leave the row take its last or first instead, which the window has by then.
@@ -379,8 +378,7 @@ template <class L, class T = typename L::Element, class TI>
   return SawNan<L>(d, seen0, seen1, seen0, seen1);
 }
 
-// --- Longer rows
-// ------------------------------------------------------------------------------------------------------
+// --- Longer rows -----------------------------------------------------------------------------------------------------
 
 // Rows `from_row` and `to_row` elements apart.
 template <class T>
@@ -593,97 +591,7 @@ bool PoolDisjointRow(L in, L out, int64_t kernel, const T* from, T* to, int64_t 
                        : PoolDisjointRow<3>(in, out, from, to, outputs);
 }
 
-// --- Planes that are one window
-// ---------------------------------------------------------------------------------------
-
-// The maxima of `size` elements in N lanes; size >= N.
-template <class L, class D, class V = hn::Vec<D>, class T = typename L::Element>
-HWY_INLINE V MaxOfPlane(D d, L lanes, const T* HWY_RESTRICT x, int64_t size, V& seen0, V& seen1) {
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  V m0 = lanes.Load(d, x), m1 = lanes.Load(d, x + size - n);
-  Note<L>(d, m0, seen0), Note<L>(d, m1, seen1);
-  int64_t j = n;
-  for (; j + 2 * n <= size; j += 2 * n) {
-    const V v0 = lanes.Load(d, x + j), v1 = lanes.Load(d, x + j + n);
-    Note<L>(d, v0, seen0), Note<L>(d, v1, seen1);
-    m0 = hn::Max(m0, v0), m1 = hn::Max(m1, v1);
-  }
-  if (j + n <= size) {
-    const V v = lanes.Load(d, x + j);
-    Note<L>(d, v, seen0);
-    m0 = hn::Max(m0, v);
-  }
-  return hn::Max(m0, m1);
-}
-
-// The maxima of N planes `pitch` apart, of which the last has number `last`, to `to`. True if a NaN was seen. Four
-// planes at a time are reduced to a vector each and transposed in registers.
-template <class L, class T = typename L::Element>
-HWY_NOINLINE bool MaxOfPlanes(L lanes, const T* HWY_RESTRICT x, int64_t pitch, int64_t last, int64_t size,
-                              T* HWY_RESTRICT to) {
-  const hn::ScalableTag<typename L::Lane> d;
-  using V = hn::Vec<decltype(d)>;
-  const L raw = RawLanes(lanes);
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  V seen0 = hn::Set(d, 1), seen1 = seen0;
-  for (int64_t p = 0; p < n; p += 4) {
-    const auto plane = [&](int64_t i) PEAKPOOL_INLINED {
-      return MaxOfPlane(d, lanes, x + HWY_MIN(p + i, last) * pitch, size, seen0, seen1);
-    };
-    const V a = MaxOfPairs(d, plane(0), plane(1)), b = MaxOfPairs(d, plane(2), plane(3));
-    raw.Store(d, MaxOfPairs(d, a, b), to + p / 4 * n);
-  }
-  for (int64_t vectors = n / 8; vectors > 0; vectors /= 2) {
-    for (int64_t i = 0; i < vectors; ++i) {
-      raw.Store(d, MaxOfPairs(d, raw.Load(d, to + 2 * i * n), raw.Load(d, to + (2 * i + 1) * n)), to + i * n);
-    }
-  }
-  lanes.Store(d, raw.Load(d, to), to);
-  return SawNan<L>(d, seen0, seen1, seen0, seen1);
-}
-
-// Whether every plane is one window and long enough for MaxOfPlanes.
-inline bool IsGlobal(const Geometry& g, int64_t n) {
-  int64_t size = 1;
-  for (int i = kWidth; i >= kDepth; --i) {
-    const Axis& a = g.axis[i];
-    if (a.output != 1 || a.kernel != a.input || a.pad_before != 0 || (a.kernel > 1 && a.dilation != 1)) return false;
-    if (a.input > 1 && g.input.axis[i] != size) return false;
-    size *= a.input;
-  }
-  return n >= 4 && size >= n;
-}
-
-template <class L, class T = typename L::Element>
-[[gnu::cold]] void PoolGlobal(const ForwardCall& call, L lanes, ForwardKernel separable) {
-  const Geometry& g = *call.geometry;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
-  const int64_t size = g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input;
-  T* const best = static_cast<T*>(call.scratch);
-  for (int64_t begin = call.begin; begin < call.end;) {
-    const int64_t image = begin / g.channels, c = begin % g.channels;
-    const int64_t planes = HWY_MIN(HWY_MIN(n, call.end - begin), g.channels - c);
-    const T* x = static_cast<const T*>(call.x) + image * g.input.batch + c * g.input.channel;
-    T* y = static_cast<T*>(call.y) + image * g.output.batch + c * g.output.channel;
-    if (MaxOfPlanes(lanes, x, g.input.channel, planes - 1, size, best)) {
-      ForwardCall redo = call;
-      redo.begin = begin;
-      redo.end = begin + planes;
-      separable(redo);
-    } else {
-      const int64_t step = g.output.channel;
-      if (step == 1) {
-        std::memcpy(y, best, static_cast<size_t>(planes) * sizeof(T));
-      } else {
-        for (int64_t p = 0; p < planes; ++p) y[p * step] = best[p];
-      }
-    }
-    begin += planes;
-  }
-}
-
-// --- Driver
-// -----------------------------------------------------------------------------------------------------------
+// --- Driver ----------------------------------------------------------------------------------------------------------
 
 // Scratch: rows and all else in elements of T, then the offsets and names of the rows.
 constexpr int64_t kFirstOffsets = 512;
@@ -1105,8 +1013,7 @@ struct ShortRows {
   }
 };
 
-// --- Many planes side by side
-// -----------------------------------------------------------------------------------------
+// --- Many planes side by side ----------------------------------------------------------------------------------------
 
 // Dense planes, one in each lane, transposed on the way into scratch and out of it: along both axes as channels-last.
 // (As integer keys, whose maxima run on twice the pipes, mapping costs more than they gain: 1.2 times channels-last.)
@@ -1373,10 +1280,6 @@ template <class L>
   const Geometry& g = *call.geometry;
   const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
   const bool indices = call.taps.base != nullptr;
-  if (!indices && IsGlobal(g, n)) {
-    PoolGlobal(call, lanes, separable);
-    return;
-  }
   if constexpr (PlanesAbreast<L>::kHas) {
     PlanesAbreast<L> abreast(call, n);
     if (abreast.Takes()) {

@@ -322,8 +322,7 @@ HWY_NOINLINE bool Reduce(const Columns<T>& c, L in, L out) {
   }
 }
 
-// --- With tap numbers
-// -------------------------------------------------------------------------------------------------
+// --- With tap numbers ------------------------------------------------------------------------------------------------
 
 // As Columns, for values with tap numbers in signed lanes of the same width. On the way they count from the input's
 // first element: with rows of a window's width, taps are the same for all windows but for where those begin.
