@@ -26,6 +26,7 @@
 #include "src/kernels/window-inl.h"
 #include "src/kernels/window_flat-inl.h"
 #include "src/kernels/window_strided-inl.h"
+#include "src/kernels/window_strips-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -53,10 +54,10 @@ struct WindowLines {
 template <class L>
 using LineKernel = bool (*)(L lanes, const WindowLines<typename L::Element>& in);
 
-// Square windows over rows of at most one vector, in full vectors: at stride 1 a line is a vector, at stride 2 two
-// lines share one. Columns are looked up by clamped lane indices; rows that the next two lines need stay in registers.
-// Loads and stores are whole vectors, ascending: what a store spoils behind its line is stored right later. Only where
-// a run of planes ends are planes copied to or from scratch, so the loops below check nothing.
+// Square windows at stride 2 over rows of at most one vector, two lines in a full vector. Columns are looked up by
+// clamped lane indices; rows that the next two lines need stay in registers. Loads and stores are whole vectors,
+// ascending: what a store spoils behind its line is stored right later. Only where a run of planes ends are planes
+// copied to or from scratch, so the loops below check nothing.
 template <class T>
 struct NarrowCall {
   int64_t out_width, pitch, pad;
@@ -85,7 +86,7 @@ template <class L>
 constexpr bool kHasNarrowWindows = sizeof(typename L::Lane) == 4 && hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >=
                                                                         16;
 
-template <class L, int kK, int kS>
+template <class L, int kK>
 struct NarrowWindow {
   using T = typename L::Element;
   using D = hn::ScalableTag<typename L::Lane>;
@@ -93,22 +94,18 @@ struct NarrowWindow {
   using TI = hn::TFromD<DI>;
   using V = hn::Vec<D>;
   using VI = hn::Vec<DI>;
-  static constexpr bool kPacked = kS == 2;
+  static constexpr int kS = 2;
 
-  static HWY_INLINE V Lookup(D d, V a, V b, VI index) {
-    return kPacked ? LookupTwo(d, a, b, index) : LookupLanes(d, a, index);
-  }
   static HWY_INLINE V MaxOfTaps(D d, V a, V b, VI i0, VI i1, VI i2) {
-    const V m = hn::Max(Lookup(d, a, b, i0), Lookup(d, a, b, i1));
-    return kK == 3 ? hn::Max(m, Lookup(d, a, b, i2)) : m;
+    const V m = hn::Max(LookupTwo(d, a, b, i0), LookupTwo(d, a, b, i1));
+    return kK == 3 ? hn::Max(m, LookupTwo(d, a, b, i2)) : m;
   }
 
   // Row r + j for j from 0 on, clamped into a plane whose last row is `last`.
   struct RowPointers {
     HWY_INLINE RowPointers(const T* x, int64_t r, int64_t last, int64_t pitch) {
       constexpr int64_t kRows = kK + kS;
-      // At stride 1 so few rows are new that clamping them is cheaper than the branch (3x3 on 7x7: 25 %).
-      if (kS == 2 && HWY_LIKELY(r >= 0 && r + kRows - 1 <= last)) {
+      if (HWY_LIKELY(r >= 0 && r + kRows - 1 <= last)) {
         const T* first = x + r * pitch;
         p0 = first, p1 = first + pitch, p2 = first + 2 * pitch, p3 = first + 3 * pitch, p4 = first + 4 * pitch;
       } else {
@@ -131,47 +128,31 @@ struct NarrowWindow {
       const T* x = at.x + p * in.x_step;
       T* y = at.y + p * in.y_step;
       int64_t oh = at.oh, r = oh * kS - in.pad;
-      V r0 = hn::Zero(d), r1 = r0;  // rows that the next two lines share with these
+      V r0 = hn::Zero(d);  // the row that the next two lines share with these
       if constexpr (kK > kS) {
         const RowPointers row(x, r, last, pitch);
         r0 = LoadLanes(lanes, d, row.p0);
-        if constexpr (kK - kS == 2) r1 = LoadLanes(lanes, d, row.p1);
-        Note<L>(d, ordered, r0, kK - kS == 2 ? r1 : r0);
+        Note<L>(d, ordered, r0, r0);
       }
       for (; oh < stop; oh += 2) {
         const RowPointers row(x, r, last, pitch);
         V a, b;
-        if constexpr (kK == 3 && kS == 1) {
-          const V r2 = LoadLanes(lanes, d, row.p2), r3 = LoadLanes(lanes, d, row.p3);
-          Note<L>(d, ordered, r2, r3);
-          const V shared = hn::Max(r1, r2);
-          a = hn::Max(r0, shared);
-          b = hn::Max(shared, r3);
-          r0 = r2, r1 = r3;
-        } else if constexpr (kK == 3) {
-          r1 = LoadLanes(lanes, d, row.p1);
+        if constexpr (kK == 3) {
+          const V r1 = LoadLanes(lanes, d, row.p1);
           const V r2 = LoadLanes(lanes, d, row.p2), r3 = LoadLanes(lanes, d, row.p3), r4 = LoadLanes(lanes, d, row.p4);
           Note<L>(d, ordered, r1, r2, r3, r4);
           a = hn::Max(hn::Max(r0, r1), r2);
           b = hn::Max(r2, hn::Max(r3, r4));
           r0 = r4;
-        } else if constexpr (kS == 1) {
-          r1 = LoadLanes(lanes, d, row.p1);
-          const V r2 = LoadLanes(lanes, d, row.p2);
-          Note<L>(d, ordered, r1, r2);
-          a = hn::Max(r0, r1);
-          b = hn::Max(r1, r2);
-          r0 = r2;
         } else {
           r0 = LoadLanes(lanes, d, row.p0);
-          r1 = LoadLanes(lanes, d, row.p1);
+          const V r1 = LoadLanes(lanes, d, row.p1);
           const V r2 = LoadLanes(lanes, d, row.p2), r3 = LoadLanes(lanes, d, row.p3);
           Note<L>(d, ordered, r0, r1, r2, r3);
           a = hn::Max(r0, r1);
           b = hn::Max(r2, r3);
         }
         lanes.Store(d, MaxOfTaps(d, a, b, i0, i1, i2), y);
-        if constexpr (!kPacked) lanes.Store(d, MaxOfTaps(d, b, b, i0, i1, i2), y + out_width);
         y += 2 * out_width;
         r += 2 * kS;
       }
@@ -179,84 +160,8 @@ struct NarrowWindow {
     return SawNan<L>(d, ordered);
   }
 
-  // Stride 1.
+  // As WindowTaps3x3 does it.
   static bool Taps(L lanes, const NarrowCall<T>& in, const NarrowPlanes<T>& at) {
-    const D d;
-    const DI di;
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), out_width = in.out_width, pitch = in.pitch;
-    const VI row1 = hn::Set(di, TI{kK}), row2 = hn::Set(di, TI{2 * kK});
-    const auto offset = [di](int64_t j, int64_t begin)
-                            HWY_ATTR { return hn::Set(di, static_cast<TI>(HWY_MAX(j, -begin) * kK)); };
-    const TI* tables = in.tables;
-    const VI i0 = hn::Load(di, tables), i1 = hn::Load(di, tables + 2 * n), i2 = hn::Load(di, tables + (kK - 1) * 2 * n);
-    const VI h0 = hn::Load(di, tables + n), h1 = hn::Load(di, tables + 3 * n),
-             h2 = hn::Load(di, tables + (kK - 1) * 2 * n + n);
-    auto ordered = hn::FirstN(d, hn::Lanes(d));
-    // The horizontal winner of a row and its tap.
-    const auto load_row = [&](const T* p, V& best, VI& tap) HWY_ATTR {
-      const V v = LoadLanes(lanes, d, p);
-      Note<L>(d, ordered, v, v);
-      best = LookupLanes(d, v, i0);
-      tap = h0;
-      Fold(d, LookupLanes(d, v, i1), h1, best, tap);
-      if constexpr (kK == 3) Fold(d, LookupLanes(d, v, i2), h2, best, tap);
-    };
-    const int64_t last = at.last, stop = at.stop;
-    for (int64_t p = 0; p < at.planes; ++p) {
-      const T* x = at.x + p * in.x_step;
-      T* y = at.y + p * in.y_step;
-      uint8_t* taps = at.taps + p * in.taps_step;
-      int64_t oh = at.oh, r = oh - in.pad;
-      V v0 = hn::Zero(d), v1 = v0;
-      VI t0 = hn::Zero(di), t1 = t0;
-      {
-        const RowPointers row(x, r, last, pitch);
-        load_row(row.p0, v0, t0);
-        if constexpr (kK == 3) load_row(row.p1, v1, t1);
-      }
-      for (; oh < stop; oh += 2) {
-        const RowPointers row(x, r, last, pitch);
-        V a, b;
-        VI a_tap, b_tap;
-        a = v0;
-        a_tap = hn::Add(t0, offset(0, r));
-        if constexpr (kK == 3) {
-          V v2, v3;
-          VI t2, t3;
-          load_row(row.p2, v2, t2);
-          load_row(row.p3, v3, t3);
-          // The two lines share rows 1 and 2, numbered from the second line's point of view.
-          b = v1;
-          b_tap = hn::Add(t1, offset(0, r + 1));
-          Fold(d, v2, hn::Add(t2, offset(1, r + 1)), b, b_tap);
-          Fold(d, b, hn::Add(b_tap, row1), a, a_tap);
-          Fold(d, v3, hn::Add(t3, row2), b, b_tap);
-          v0 = v2, v1 = v3, t0 = t2, t1 = t3;
-        } else {
-          V v2;
-          VI t2;
-          load_row(row.p1, v1, t1);
-          load_row(row.p2, v2, t2);
-          b = v1;
-          b_tap = t1;
-          Fold(d, v1, hn::Add(t1, row1), a, a_tap);
-          Fold(d, v2, hn::Add(t2, row1), b, b_tap);
-          v0 = v2, t0 = t2;
-        }
-        lanes.Store(d, a, y);
-        StoreBytes(di, a_tap, taps);
-        lanes.Store(d, b, y + out_width);
-        StoreBytes(di, b_tap, taps + out_width);
-        y += 2 * out_width;
-        taps += 2 * out_width;
-        r += 2;
-      }
-    }
-    return SawNan<L>(d, ordered);
-  }
-
-  // Stride 2: two lines packed, as WindowTaps3x3 does it.
-  static bool PackedTaps(L lanes, const NarrowCall<T>& in, const NarrowPlanes<T>& at) {
     using VT = decltype(SetTap(D(), 0));
     const D d;
     const DI di;
@@ -282,9 +187,9 @@ struct NarrowWindow {
       StoreTaps(d, hn::Add(tap, numbered), taps);
     };
     const auto fold_row = [&](V a, V b, int number) PEAKPOOL_INLINED {
-      const V v0 = Lookup(d, a, b, i0), v1 = Lookup(d, a, b, i1);
+      const V v0 = LookupTwo(d, a, b, i0), v1 = LookupTwo(d, a, b, i1);
       V v = hn::Max(v0, v1);
-      if constexpr (kK == 3) v = hn::Max(v, Lookup(d, a, b, i2));
+      if constexpr (kK == 3) v = hn::Max(v, LookupTwo(d, a, b, i2));
       const auto wins = hn::Gt(v, best);
       best = InRegister(hn::Max(best, v));
       best0 = InRegister(hn::IfThenElse(wins, v0, best0));
@@ -315,9 +220,9 @@ struct NarrowWindow {
           if constexpr (kK == 3) u4 = LoadLanes(lanes, d, row.p4 + offset);
           Note<L>(d, ordered, u0, u1, u2, u3);
           if constexpr (kK == 3) Note<L>(d, ordered, u4, u4);
-          best0 = Lookup(d, u0, u2, i0), best1 = Lookup(d, u0, u2, i1);
+          best0 = LookupTwo(d, u0, u2, i0), best1 = LookupTwo(d, u0, u2, i1);
           best = hn::Max(best0, best1);
-          if constexpr (kK == 3) best = hn::Max(best, Lookup(d, u0, u2, i2));
+          if constexpr (kK == 3) best = hn::Max(best, LookupTwo(d, u0, u2, i2));
           tap = first_row;
           fold_row(u1, u3, kK);
           if constexpr (kK == 3) fold_row(u2, u4, 2 * kK);
@@ -343,7 +248,7 @@ template <class D>
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t t = 0; t < w.kernel; ++t) {
     for (int64_t lane = 0; lane < n; ++lane) {
-      const bool second = w.stride == 2 && lane >= w.output;
+      const bool second = lane >= w.output;
       const int64_t o = HWY_MIN(second ? lane - w.output : lane, w.output - 1);
       const int64_t column = HWY_MIN(HWY_MAX(w.Begin(o) + t, 0), w.input - 1);
       lanes[lane] = static_cast<TI>(second ? column + n : column);
@@ -356,12 +261,8 @@ template <class D>
 
 template <class L, class T = typename L::Element>
 NarrowKernel<L> FindNarrowKernel(const Axis& w, bool with_taps) {
-  if (w.stride == 2) {
-    if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3, 2>::PackedTaps : &NarrowWindow<L, 3, 2>::Values;
-    return with_taps ? &NarrowWindow<L, 2, 2>::PackedTaps : &NarrowWindow<L, 2, 2>::Values;
-  }
-  if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3, 1>::Taps : &NarrowWindow<L, 3, 1>::Values;
-  return with_taps ? &NarrowWindow<L, 2, 1>::Taps : &NarrowWindow<L, 2, 1>::Values;
+  if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3>::Taps : &NarrowWindow<L, 3>::Values;
+  return with_taps ? &NarrowWindow<L, 2>::Taps : &NarrowWindow<L, 2>::Values;
 }
 
 // True if done: narrow enough, dense enough and small enough planes.
@@ -1083,7 +984,9 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
     if (width.stride == 1) return width.kernel == 3 ? kernel(k3, k1) : kernel(k2, k1);
     if constexpr (kFull && !kSmall) return width.kernel == 3 || kTaps ? kernel(k3, k2) : kernel(k2, k2);
   }
-  if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && (kSmall ? hn::MaxLanes(D()) >= 32 : kFull)) {
+  // Shorter lines of f32 are strips or flat planes, nearly all; 2 lanes of f64 are not worth it.
+  constexpr bool kHalves = kSmall ? hn::MaxLanes(D()) >= 32 : kFull && sizeof(hn::TFromD<D>) == 8 && kBytes >= 64;
+  if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && kHalves) {
     return FindLineKernel<L, kTaps>(hn::Half<D>(), width, square);
   } else {
     return nullptr;
@@ -1154,11 +1057,15 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
   const bool is_fused = height.kernel <= 3 && (width.kernel == 2 || width.kernel == 3);
+  const bool few = (call.end - call.begin) * width.output * g.Taps() <= kFewTaps;
+  if constexpr (std::is_same<typename L::Lane, float>::value) {
+    if (!few && ForwardStrips(call, lanes, separable)) return;
+  }
   if (height.dilation * width.dilation != 1 || !is_fused) {
     if (!ForwardFlat(call, lanes, separable)) separable(call);
     return;
   }
-  if ((call.end - call.begin) * width.output * g.Taps() <= kFewTaps) {
+  if (few) {
     PoolOneByOne(call, lanes);
     return;
   }
@@ -1167,9 +1074,7 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   if (sizeof(typename L::Lane) >= 4 && g.axis[kDepth].kernel > 2) return separable(call);
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   if constexpr (kHasNarrowWindows<L>) {
-    // At stride 1 a row takes a vector, however short it is: as long as 10 positions of a flat plane.
-    const bool narrow = square && (width.stride == 2 || 8 * width.input > 5 * n);
-    if (narrow && ForwardNarrow(call, lanes, separable)) return;
+    if (square && width.stride == 2 && ForwardNarrow(call, lanes, separable)) return;
   }
   // Values of lines of four vectors and more are faster line by line (3x3, all types and targets). Indices never are:
   // 3x3 on 56x56 would take 1.7 (f32) to 7 times as long (u8).
