@@ -112,8 +112,7 @@ struct StripWindow {
     const auto* table = static_cast<const hn::TFromD<DI>*>(strip.lanes);
     const VI i0 = hn::Load(di, table), i2 = hn::Load(di, table + 2 * n);
     const int64_t at1 = strip.at[1], at0 = strip.at[0] - at1, at2 = strip.at[2] - at1;
-    const int64_t x_two = 2 * in.x_pitch, y_two = 2 * in.y_pitch, taps_two = 2 * in.taps_pitch;
-    static_cast<void>(taps_two);
+    const int64_t x_two = 2 * in.x_pitch, y_two = 2 * in.y_pitch;
     Seen seen = NothingSeen();
     const auto row = [&](const T* p, V& own) PEAKPOOL_INLINED {
       own = LoadLanes(lanes, d, p);
@@ -166,7 +165,6 @@ struct StripWindow {
     const VTap step = hn::Set(dt, TTap{kK});
     const int64_t at1 = strip.at[1], at0 = strip.at[0] - at1, at2 = strip.at[2] - at1;
     const int64_t x_two = 2 * in.x_pitch, y_two = 2 * in.y_pitch, taps_two = 2 * in.taps_pitch;
-    static_cast<void>(taps_two);
     Seen seen = NothingSeen();
     const auto number = [&](int64_t r) PEAKPOOL_INLINED { return hn::Set(dt, static_cast<TTap>(r * kK)); };
     const auto fold = [&](V v, VTap tap, V& best, VTap& best_tap) PEAKPOOL_INLINED {
