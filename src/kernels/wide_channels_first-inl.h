@@ -1079,7 +1079,7 @@ struct PlanesAbreast {
   }
 
   // True if a NaN was seen.
-  [[gnu::hot]] HWY_NOINLINE bool Load(L lanes, const T* HWY_RESTRICT x, T* HWY_RESTRICT to) const {
+  [[gnu::hot]] HWY_NOINLINE bool Load(const T* HWY_RESTRICT x, T* HWY_RESTRICT to) const {
     const hn::ScalableTag<typename L::Lane> d;
     int32_t at[4];
     FillBlocks(g.input.channel, at);
@@ -1153,7 +1153,7 @@ struct PlanesAbreast {
     TI* const plane_taps = row_taps + rows_plane * n;
     const int64_t row = w.output * n;
     const L raw = RawLanes(lanes);
-    if (Load(lanes, x, planes)) return true;
+    if (Load(x, planes)) return true;
     if (!kHasTaps || taps == nullptr) {
       Reduce(Columns<T>{columns, column_steps, w.kernel, w.output, h.input, n, planes, w.input * n, rows, row, n}, raw,
              raw);
