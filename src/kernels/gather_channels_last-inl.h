@@ -514,8 +514,8 @@ template <class L, class Pair>
         strides->axis[kHeight] *= height.dilation;
         strides->axis[kWidth] *= width.dilation;
       }
-      const GatherPlane<L> phase = {plane.lanes,   g,           plane.dy + dy,    plane.taps + taps,
-                                    plane.dx + dx, tap_strides, plane.accumulate, 0};
+      const GatherPlane<L> phase = {plane.lanes,      g, plane.dy + dy, plane.taps + taps, plane.dx + dx, tap_strides,
+                                    plane.accumulate, 0, false};
       for (int64_t row = 0; row < rows; row += 2) pair(phase, row, true, row + 1 < rows, none, spare);
     }
   }
