@@ -51,11 +51,11 @@ struct GatherPlane {
 template <class T>
 bool IsFar(const BackwardCall& call) {
   const Geometry& g = *call.geometry;
-  const hn::ScalableTag<T> d;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = static_cast<int64_t>(sizeof(T));
+  const int64_t vector = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<uint8_t>()));
+  const int64_t size = static_cast<int64_t>(sizeof(T)), n = vector / size;
   const Strides& s = g.input;
   const bool aligned = ((s.batch | s.axis[kDepth] | s.axis[kHeight] | s.axis[kWidth] | g.channels) & (n - 1)) == 0 &&
-                       reinterpret_cast<uintptr_t>(call.dx) % static_cast<uintptr_t>(n * size) == 0;
+                       reinterpret_cast<uintptr_t>(call.dx) % static_cast<uintptr_t>(vector) == 0;
   return aligned && apart::IsFar(call, sizeof(T));
 }
 
