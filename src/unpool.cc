@@ -34,16 +34,29 @@ void ZeroPlanes(const Geometry& g, int64_t bytes, char* x, int64_t planes, int64
   }
 }
 
+// to[i] < 0: nowhere.
 template <class Element>
-bool UnpoolElements(const UnpoolCall& call) {
+void ScatterRun(const char* from, const int64_t* to, int64_t count, char* x) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (to[i] >= 0) reinterpret_cast<Element*>(x)[to[i]] = reinterpret_cast<const Element*>(from)[i];
+  }
+}
+
+}  // namespace
+
+bool Unpool(const UnpoolCall& call) {
   const Geometry& g = *call.indices.geometry;
-  const Element* y = static_cast<const Element*>(call.y);
-  Element* x = static_cast<Element*>(call.x);
+  const int64_t bytes = call.element_bytes;
+  const char* y = static_cast<const char*>(call.y);
+  char* x = static_cast<char*>(call.x);
+  const auto scatter_run = bytes == 1   ? &ScatterRun<uint8_t>
+                           : bytes == 2 ? &ScatterRun<uint16_t>
+                           : bytes == 4 ? &ScatterRun<uint32_t>
+                                        : &ScatterRun<uint64_t>;
   IndexMap map(call.indices, call.kernels, {g.input, false}, g.output, g.output, {0, g.axis[kWidth].output},
                call.channels);
   const int64_t plane_lines = g.axis[kDepth].output * g.axis[kHeight].output;
-  const int64_t plane_bytes =
-      g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input * static_cast<int64_t>(sizeof(Element));
+  const int64_t plane_bytes = g.axis[kDepth].input * g.axis[kHeight].input * g.axis[kWidth].input * bytes;
   const int64_t step = g.channels_last ? 1 : std::max<int64_t>(kGroupBytes / plane_bytes, 1);
   bool valid = true;
   for (int64_t plane = call.planes.begin, end; plane < call.planes.end; plane = end) {
@@ -51,29 +64,14 @@ bool UnpoolElements(const UnpoolCall& call) {
     const int64_t c = g.channels_last ? call.channels.begin : plane - n * g.channels;
     end = std::min(plane + step, call.planes.end);
     if (!g.channels_last) end = std::min(end, (n + 1) * g.channels);
-    ZeroPlanes(g, sizeof(Element), reinterpret_cast<char*>(x + n * g.input.batch + c * g.input.channel), end - plane,
-               call.channels.size());
+    ZeroPlanes(g, bytes, x + (n * g.input.batch + c * g.input.channel) * bytes, end - plane, call.channels.size());
     map.ForEachRun({plane * plane_lines, end * plane_lines}, [&](const OutputPosition& first, int64_t count) {
       int64_t to[IndexMap::kLongestRun];
       valid &= map.TranslateTo(first, count, 8, to);
-      const Element* from = y + OffsetOf(first, g.output);
-      for (int64_t i = 0; i < count; ++i) {
-        if (to[i] >= 0) x[to[i]] = from[i];
-      }
+      scatter_run(y + OffsetOf(first, g.output) * bytes, to, count, x);
     });
   }
   return valid;
-}
-
-}  // namespace
-
-bool Unpool(const UnpoolCall& call) {
-  switch (call.element_bytes) {
-    case 1: return UnpoolElements<uint8_t>(call);
-    case 2: return UnpoolElements<uint16_t>(call);
-    case 4: return UnpoolElements<uint32_t>(call);
-    default: return UnpoolElements<uint64_t>(call);
-  }
 }
 
 }  // namespace peakpool

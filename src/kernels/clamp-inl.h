@@ -15,29 +15,42 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-template <class T, class D>
-HWY_INLINE void ClampVector(D d, hn::Vec<D> lower, hn::Vec<D> upper, T* HWY_RESTRICT y) {
-  const auto key = KeyLanes<T>::Load(d, y);
-  auto bounded = hn::Min(hn::Max(key, lower), upper);
-  if constexpr (kIsFloatElement<T>) {  // NaN is above every bound and stays
-    bounded = hn::IfThenElse(hn::Gt(key, hn::Set(d, FloatBits<T>::kInf)), key, bounded);
+// The bounds as keys, and the greatest key that is bounded: NaN is above it and stays.
+template <class L>
+struct Bounds {
+  L map;
+  typename L::Lane lower, upper, highest;
+
+  template <class D>
+  HWY_INLINE void Clamp(D d, typename L::Element* HWY_RESTRICT y) const {
+    const auto key = map.Load(d, y);
+    const auto bounded = hn::Min(hn::Max(key, hn::Set(d, lower)), hn::Set(d, upper));
+    map.Store(d, hn::IfThenElse(hn::Gt(key, hn::Set(d, highest)), key, bounded), y);
   }
-  KeyLanes<T>::Store(d, bounded, y);
+};
+
+// Once for all types of a width.
+template <class L>
+HWY_NOINLINE void ClampRun(const Bounds<L>& bounds, typename L::Element* HWY_RESTRICT y, int64_t count) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) bounds.Clamp(d, y + i);
+  for (; i < count; ++i) bounds.Clamp(hn::CappedTag<typename L::Lane, 1>(), y + i);
 }
 
 // elements: y, and the lower and upper bound, all of type T; count of y.
 template <class T>
-void Clamp(void* elements, int64_t count, const void* lower_bound, const void* upper_bound) {
-  const hn::ScalableTag<typename KeyLanes<T>::Lane> d;
-  const hn::CappedTag<typename KeyLanes<T>::Lane, 1> d1;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  T* HWY_RESTRICT y = static_cast<T*>(elements);
-  const auto lower1 = KeyLanes<T>::Load(d1, static_cast<const T*>(lower_bound));
-  const auto upper1 = KeyLanes<T>::Load(d1, static_cast<const T*>(upper_bound));
-  const auto lower = hn::Set(d, hn::GetLane(lower1)), upper = hn::Set(d, hn::GetLane(upper1));
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) ClampVector(d, lower, upper, y + i);
-  for (; i < count; ++i) ClampVector(d1, lower1, upper1, y + i);
+void Clamp(void* elements, int64_t count, const void* lower, const void* upper) {
+  constexpr auto kMap = MakeKeyMap<T>();
+  using L = std::remove_const_t<decltype(kMap)>;
+  using Lane = typename L::Lane;
+  const hn::CappedTag<Lane, 1> d1;
+  const auto key = [&](const void* bound)
+                       HWY_ATTR { return hn::GetLane(kMap.Load(d1, static_cast<const Lane*>(bound))); };
+  Lane highest = hwy::LimitsMax<Lane>();
+  if constexpr (kIsFloatElement<T>) highest = kMap.nan - 1;
+  ClampRun(Bounds<L>{kMap, key(lower), key(upper), highest}, static_cast<Lane*>(elements), count);
 }
 
 }  // namespace HWY_NAMESPACE
