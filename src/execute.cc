@@ -41,6 +41,19 @@ int64_t Elements(Range columns, Range channels, bool channels_last) {
   return columns.size() * (channels_last ? channels.size() : 1);
 }
 
+// Part i of a task grid: lines vary slowest, columns fastest.
+struct TaskPart {
+  Range lines, columns, channels;
+  TaskPart(Range l, Range w, Range c) : lines(l), columns(w), channels(c) {}
+  TaskPart(const Split& split, int64_t i, int64_t line_count, int64_t column_count, int64_t channel_count)
+      : lines{0, line_count}, columns{0, column_count}, channels{0, channel_count} {
+    if (split.Tasks() == 1) return;  // spares a tiny call ten divisions
+    lines = Part(line_count, split.lines, i / (split.columns * split.channels));
+    columns = Part(column_count, split.columns, i % split.columns);
+    channels = Part(channel_count, split.channels, i / split.columns % split.channels);
+  }
+};
+
 // The columns and channels of a line that one task computes, as a geometry of its own.
 struct View {
   Geometry geometry;
@@ -92,7 +105,8 @@ void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range cha
 }
 
 // Runs the kernel, and where outputs are clamped does so a few lines at a time, while they are in the L1 cache.
-void RunKernel(const peakpool_plan& plan, const ForwardCall& all, Range columns, Range channels, void* y) {
+void RunKernel(const peakpool_plan& plan, const ForwardCall& all, const Range& columns, const Range& channels,
+               void* y) {
   if (!(plan.problem.flags & PEAKPOOL_CLAMP)) {
     plan.forward_kernel(all);
     return;
@@ -109,13 +123,13 @@ void RunKernel(const peakpool_plan& plan, const ForwardCall& all, Range columns,
 }
 
 // One task whose indices, if any, are window taps that the kernel writes in place.
-void RunForward(const peakpool_plan& plan, Range lines, Range columns, Range channels, const void* x, void* y,
-                void* index) {
+void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, void* y, void* index) {
   alignas(64) unsigned char scratch[kScratchBytes];
   const Geometry& g = plan.shape.geometry;
+  const Range &columns = part.columns, &channels = part.channels;
   const int index_bytes = static_cast<int>(plan.shape.index_bytes);
   if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels)) {
-    const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, lines.begin, lines.end, scratch};
+    const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, part.lines.begin, part.lines.end, scratch};
     RunKernel(plan, call, columns, channels, y);
     return;
   }
@@ -126,18 +140,18 @@ void RunForward(const peakpool_plan& plan, Range lines, Range columns, Range cha
                             Advance(x, view.input_offset * bytes),
                             Advance(y, view.output_offset * bytes),
                             {taps, index_bytes, g.output, 0},
-                            lines.begin,
-                            lines.end,
+                            part.lines.begin,
+                            part.lines.end,
                             scratch};
   RunKernel(plan, call, columns, channels, y);
 }
 
 // The same for other index formats: the kernel writes taps of a few lines to a block, which is then converted.
-void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, Range channels, const void* x, void* y,
-                         void* index) {
+void RunForwardExpanding(const peakpool_plan& plan, const TaskPart& part, const void* x, void* y, void* index) {
   alignas(64) unsigned char scratch[kScratchBytes];
   alignas(64) unsigned char taps[kTapBlockBytes];
   const Geometry& g = plan.shape.geometry;
+  const Range &columns = part.columns, &channels = part.channels;
   const int tap_bytes = NarrowestTapBytes(g, plan.shape.has_empty_window);
   const int64_t room = kTapBlockBytes / tap_bytes;
   const int64_t elements = Elements(columns, channels, g.channels_last);
@@ -145,12 +159,12 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
     // A line is too long for the block: halve its longer dimension.
     if (g.channels_last && channels.size() > columns.size()) {
       const int64_t middle = channels.begin + channels.size() / 2;
-      RunForwardExpanding(plan, lines, columns, {channels.begin, middle}, x, y, index);
-      RunForwardExpanding(plan, lines, columns, {middle, channels.end}, x, y, index);
+      RunForwardExpanding(plan, {part.lines, columns, {channels.begin, middle}}, x, y, index);
+      RunForwardExpanding(plan, {part.lines, columns, {middle, channels.end}}, x, y, index);
     } else {
       const int64_t middle = columns.begin + columns.size() / 2;
-      RunForwardExpanding(plan, lines, {columns.begin, middle}, channels, x, y, index);
-      RunForwardExpanding(plan, lines, {middle, columns.end}, channels, x, y, index);
+      RunForwardExpanding(plan, {part.lines, {columns.begin, middle}, channels}, x, y, index);
+      RunForwardExpanding(plan, {part.lines, {middle, columns.end}, channels}, x, y, index);
     }
     return;
   }
@@ -160,8 +174,8 @@ void RunForwardExpanding(const peakpool_plan& plan, Range lines, Range columns, 
   TapExpander expander(g, plan.index_kernels, plan.shape.has_empty_window, plan.problem.index_format, tap_bytes,
                        columns, channels, index);
   const int64_t step = WholePlanes(g, std::max<int64_t>(room / elements, 1));
-  for (int64_t begin = lines.begin; begin < lines.end; begin += step) {
-    const Range block = {begin, std::min(begin + step, lines.end)};
+  for (int64_t begin = part.lines.begin; begin < part.lines.end; begin += step) {
+    const Range block = {begin, std::min(begin + step, part.lines.end)};
     const ForwardCall call = {&view.geometry,
                               Advance(x, view.input_offset * bytes),
                               Advance(y, view.output_offset * bytes),
@@ -250,18 +264,6 @@ bool RunScatter(const peakpool_plan& plan, Range lines, Range channels, const vo
                           (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0, lines, channels, scratch});
 }
 
-// Part i of a task grid: lines vary slowest, columns fastest.
-struct TaskPart {
-  Range lines, columns, channels;
-  TaskPart(const Split& split, int64_t i, int64_t line_count, int64_t column_count, int64_t channel_count)
-      : lines{0, line_count}, columns{0, column_count}, channels{0, channel_count} {
-    if (split.Tasks() == 1) return;  // spares a tiny call ten divisions
-    lines = Part(line_count, split.lines, i / (split.columns * split.channels));
-    columns = Part(column_count, split.columns, i % split.columns);
-    channels = Part(channel_count, split.channels, i / split.columns % split.channels);
-  }
-};
-
 }  // namespace
 
 int UsefulThreads(const peakpool_plan& plan, const peakpool_executor& executor) {
@@ -292,6 +294,7 @@ Split BackwardSplit(const peakpool_plan& plan, int threads) {
 
 void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, const peakpool_executor& executor) {
   const Geometry& g = plan.shape.geometry;
+  if (plan.few.outputs > 0) return PoolFewTaps(plan.few, x, y, index);
   if (g.batch == 0 || g.channels == 0) return;
   const Split split = ForwardSplit(plan, UsefulThreads(plan, executor));
   // The kernels of small windows write tap numbers as bytes only.
@@ -308,7 +311,7 @@ void Forward(const peakpool_plan& plan, const void* x, void* y, void* index, con
       part.lines = {WholePlanes(g, part.lines.begin), WholePlanes(g, part.lines.end)};
     }
     const auto run = expands ? &RunForwardExpanding : &RunForward;
-    run(plan, part.lines, part.columns, part.channels, x, y, index);
+    run(plan, part, x, y, index);
   });
 }
 

@@ -49,15 +49,6 @@ bool AreDenseImages(const Geometry& g, const Strides& s, int64_t plane) {
   return g.batch == 1 || s.batch == g.channels * plane;
 }
 
-void StoreIndex(int bytes, int64_t value, void* to, int64_t i) {
-  switch (bytes) {
-    case 1: static_cast<uint8_t*>(to)[i] = static_cast<uint8_t>(value); break;
-    case 2: static_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(value); break;
-    case 4: static_cast<uint32_t*>(to)[i] = static_cast<uint32_t>(value); break;
-    default: static_cast<int64_t*>(to)[i] = value; break;
-  }
-}
-
 }  // namespace
 
 int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window) {

@@ -24,6 +24,16 @@ struct Numbering {
 };
 Numbering NumberingOf(const Geometry& geometry, int32_t index_format);
 
+// Element i of an array of so many bytes each.
+inline void StoreIndex(int bytes, int64_t value, void* to, int64_t i) {
+  switch (bytes) {
+    case 1: static_cast<uint8_t*>(to)[i] = static_cast<uint8_t>(value); break;
+    case 2: static_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(value); break;
+    case 4: static_cast<uint32_t*>(to)[i] = static_cast<uint32_t>(value); break;
+    default: static_cast<int64_t*>(to)[i] = value; break;
+  }
+}
+
 // Indices that a caller gave.
 struct Indices {
   const Geometry* geometry;

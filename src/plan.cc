@@ -139,6 +139,8 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
       plan->backward = {Algorithm::kScatter, "takes every geometry", "gather", kWhy};
     }
   }
+  plan->few.outputs = 0;
+  if (plan->forward_kernel != nullptr) ListFewTaps(shape, &plan->few);
   *result = plan;
   return PEAKPOOL_OK;
 }
@@ -152,7 +154,11 @@ size_t Explain(const peakpool_plan& plan, char* buffer, size_t size) {
   text.Add("problem: %s\noutput:", description);
   for (int a = 0; a < p.rank; ++a) text.Add(a == 0 ? " %lld" : "x%lld", static_cast<long long>(p.output[a]));
   text.Add("\n");
-  ExplainChoice(&text, "forward", plan.forward, ForwardSplit(plan, threads));
+  if (plan.few.outputs > 0) {
+    text.Add("forward: few (a list of every tap)\n");
+  } else {
+    ExplainChoice(&text, "forward", plan.forward, ForwardSplit(plan, threads));
+  }
   if (!IsFloat(p.type)) {
     text.Add("backward: unsupported (integer type)\n");
   } else if (p.index_format == PEAKPOOL_INDEX_NONE) {

@@ -4,6 +4,7 @@
 #define PEAKPOOL_SRC_PLAN_H_
 
 #include "src/choose.h"
+#include "src/few.h"
 #include "src/kernels/index_kernels.h"
 #include "src/kernels/kernels.h"
 #include "src/shape.h"
@@ -16,6 +17,7 @@ struct peakpool_plan {
   peakpool::Choice forward, backward;
   peakpool::ForwardKernel forward_kernel;    // null for im2col
   peakpool::BackwardKernel backward_kernel;  // null for im2col and scatter
+  peakpool::FewTaps few;                     // goes before the forward kernel
 };
 
 namespace peakpool {

@@ -138,6 +138,7 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   // The same problem with this window's rows as its whole height; an empty window lies above a row that it never
   // reaches.
   peakpool_plan one = whole;
+  one.few.outputs = 0;
   Geometry& view = one.shape.geometry;
   const bool empty = needed.size() <= 0;
   view.axis[kHeight].input = empty ? 1 : needed.size();

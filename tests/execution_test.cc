@@ -76,6 +76,36 @@ TEST(Executors, LargeProblemsMatchTheReference) {
   }
 }
 
+// Up to 64 taps in all, which plans list.
+TEST(Few, ListedTapsMatchTheReference) {
+  Random random(7);
+  for (const char* text :
+       {"f32 nchw 1x1x4x4 k2", "f32 nhwc 1x3x4x4 k2", "f32 nchw 1x1x5x3 k3x2 s2x1 p1x1 d2x1", "f32 nchw 1x1x8x8 k2 s2",
+        "f32 ncw 1x3x9 k5 s3 p2 d2 ceil", "f32 ncdhw 1x2x3x3x3 k3 s3", "f32 nhwc 1x1x5x5 a2",
+        "f32 ndhwc 1x1x4x4x4 k2 s2", "f32 nchw 1x64x1x1 k1", "f32 nchw 1x1x1x64 k1x64"}) {
+    for (int32_t type = 0; type < kTypes; ++type) {
+      peakpool_problem typed = Parsed(text);
+      typed.type = type;
+      for (peakpool_problem problem : InEveryFormat(typed)) {
+        SCOPED_TRACE(Described(problem));
+        const Plan plan(problem);
+        ASSERT_TRUE(plan) << plan.error();
+        std::string explanation(peakpool_explain(plan.get(), nullptr, 0) + 1, '\0');
+        peakpool_explain(plan.get(), &explanation[0], explanation.size());
+        EXPECT_EQ(explanation.find("forward: few") != std::string::npos, HasVectors()) << explanation;
+        problem.algorithm = PEAKPOOL_IM2COL;
+        const Plan reference(problem);
+        const peakpool_problem& p = plan.problem();
+        const Bytes x = RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random);
+        const Forward expected = RunForward(reference, x, true), actual = RunForward(plan, x, true);
+        EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(type)));
+        EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format)));
+        EXPECT_TRUE(SameBytes(RunForward(plan, x, false).y, expected.y, ElementBytes(type)));
+      }
+    }
+  }
+}
+
 // Indices are decoded for the lines that have windows, which those slices have not.
 TEST(Gradients, OfSlicesBeyondTheLastWindow) {
   Random random(9);

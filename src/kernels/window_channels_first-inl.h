@@ -15,7 +15,6 @@
 #endif
 
 #include <cstring>
-#include <limits>
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -993,62 +992,6 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   }
 }
 
-// Windows of a call have no more taps than this together to be pooled one by one: preparing vectors would take longer.
-constexpr int64_t kFewTaps = 48;
-
-// Outputs one by one.
-template <class L>
-HWY_NOINLINE void PoolOneByOne(const ForwardCall& call, L lanes) {
-  using T = typename L::Element;
-  using Lane = typename L::Lane;
-  const hn::CappedTag<Lane, 1> d1;
-  const Geometry& g = *call.geometry;
-  const Axis &depth = g.axis[kDepth], &height = g.axis[kHeight], &width = g.axis[kWidth];
-  OutputPosition line = {0, 0, {0, call.begin, 0}};
-  const auto carry = [](int64_t& position, int64_t size, int64_t& next) {
-    if (position < size) return;
-    next += position / size;
-    position %= size;
-  };
-  for (int64_t rest = call.end - call.begin; rest > 0; --rest, ++line.o[kHeight]) {
-    carry(line.o[kHeight], height.output, line.o[kDepth]);
-    carry(line.o[kDepth], depth.output, line.c);
-    carry(line.c, g.channels, line.n);
-    const int64_t z = line.o[kDepth] * depth.stride - depth.pad_before;
-    const int64_t y = line.o[kHeight] * height.stride - height.pad_before;
-    const T* plane = static_cast<const T*>(call.x) + line.n * g.input.batch + line.c * g.input.channel;
-    const T* row[kFewTaps];
-    int64_t row_tap[kFewTaps], rows = 0;
-    for (int64_t i = HWY_MAX(-z, 0); i < HWY_MIN(depth.kernel, depth.input - z); ++i) {
-      for (int64_t j = HWY_MAX(-y, 0); j < HWY_MIN(height.kernel, height.input - y); ++j) {
-        row[rows] = plane + (z + i) * g.input.axis[kDepth] + (y + j) * g.input.axis[kHeight];
-        row_tap[rows++] = (i * height.kernel + j) * width.kernel;
-      }
-    }
-    T* out = static_cast<T*>(call.y) + OffsetOf(line, g.output);
-    uint8_t* taps = static_cast<uint8_t*>(call.taps.base);
-    if (taps != nullptr) taps += OffsetOf(line, call.taps.strides) - call.taps.origin;
-    for (int64_t ow = 0; ow < width.output; ++ow) {
-      const int64_t x = ow * width.stride - width.pad_before;
-      const int64_t first = HWY_MAX(-x, 0), end = HWY_MIN(width.kernel, width.input - x);
-      const auto load = [&](const T* p) HWY_ATTR { return hn::GetLane(lanes.Load(d1, p)); };
-      Lane best = load(row[0] + x + first);
-      int64_t best_tap = row_tap[0] + first;
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t k = first; k < end; ++k) {
-          const Lane v = load(row[r] + x + k);
-          const bool wins = L::kTracksNan ? !(v <= best) && best == best : v > best;
-          best = wins ? v : best;
-          best_tap = wins ? row_tap[r] + k : best_tap;
-        }
-      }
-      if (L::kTracksNan && best != best) best = std::numeric_limits<Lane>::quiet_NaN();
-      lanes.Store(d1, hn::Set(d1, best), out + ow);
-      if (taps != nullptr) taps[ow] = static_cast<uint8_t>(best_tap);
-    }
-  }
-}
-
 template <class L>
 void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
   if (call.begin >= call.end) return;
@@ -1057,16 +1000,11 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
   const bool is_fused = height.kernel <= 3 && (width.kernel == 2 || width.kernel == 3);
-  const bool few = (call.end - call.begin) * width.output * g.Taps() <= kFewTaps;
   if constexpr (std::is_same<typename L::Lane, float>::value) {
-    if (!few && ForwardStrips(call, lanes, separable)) return;
+    if (ForwardStrips(call, lanes, separable)) return;
   }
   if (height.dilation * width.dilation != 1 || !is_fused) {
     if (!ForwardFlat(call, lanes, separable)) separable(call);
-    return;
-  }
-  if (few) {
-    PoolOneByOne(call, lanes);
     return;
   }
   // Three slices deep, rows would be read again for each line that they are in (3x3x3 s2, f32: 1.3 to 1.7 times as

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "src/few.h"
+
+#include <limits>
+
+#include "src/element.h"
+#include "src/indices.h"
+
+namespace peakpool {
+namespace {
+
+// Floats as integers that have the contract's order: zeros and NaNs are equal among themselves, NaN is the greatest.
+// `inf` and `nan` are bit patterns.
+template <class Bits, Bits inf, Bits nan>
+struct FloatKeys {
+  using Key = Bits;
+  static Key Load(const void* x, int64_t i) {
+    const Bits bits = static_cast<const Bits*>(x)[i], magnitude = bits & std::numeric_limits<Bits>::max();
+    const Key key = static_cast<Key>(bits < 0 ? -magnitude : magnitude);
+    return magnitude > inf ? nan : key;
+  }
+  static void Store(Key key, void* y, int64_t i) {
+    static_cast<Bits*>(y)[i] = key < 0 ? static_cast<Bits>(-key | std::numeric_limits<Bits>::min()) : key;
+  }
+};
+template <class T>
+struct Keys {
+  using Key = T;
+  static Key Load(const void* x, int64_t i) { return static_cast<const T*>(x)[i]; }
+  static void Store(Key key, void* y, int64_t i) { static_cast<T*>(y)[i] = key; }
+};
+template <>
+struct Keys<float> : FloatKeys<int32_t, 0x7F800000, 0x7FC00000> {};
+template <>
+struct Keys<double> : FloatKeys<int64_t, 0x7FF0000000000000, 0x7FF8000000000000> {};
+template <>
+struct Keys<F16> : FloatKeys<int16_t, 0x7C00, 0x7E00> {};
+template <>
+struct Keys<BF16> : FloatKeys<int16_t, 0x7F80, 0x7FC0> {};
+
+// The taps of an output that are not padding: where in x, and where in the window.
+template <class Visit>
+void ForEachTap(const Geometry& g, const OutputPosition& output, Visit visit) {
+  int64_t position[3], tap[3];
+  const auto along = [&](int a, auto inner) {
+    const Axis& axis = g.axis[a];
+    for (tap[a] = axis.FirstTap(output.o[a]); tap[a] < axis.TapEnd(output.o[a]); ++tap[a]) {
+      position[a] = axis.Begin(output.o[a]) + tap[a] * axis.dilation;
+      inner();
+    }
+  };
+  along(kDepth, [&] { along(kHeight, [&] { along(kWidth, [&] { visit(position, tap); }); }); });
+}
+
+// Without a branch, which nobody could predict.
+int32_t Either(bool first, int32_t a, int32_t b) { return b ^ ((a ^ b) & -int32_t{first}); }
+
+template <class T>
+void Pool(const FewTaps& few, const void* x, void* y, void* index) {
+  using Key = typename Keys<T>::Key;
+  const FewTaps::Tap* tap = few.tap;
+  for (int32_t o = 0; o < few.outputs; ++o) {
+    const FewTaps::Output output = few.output[o];
+    const FewTaps::Tap *const first = tap, *const end = tap + output.taps;
+    int32_t best_index = first->index;
+    bool is_stored = false;
+    if constexpr (std::is_floating_point<T>::value) {
+      // In half the instructions, unless there is a NaN.
+      T best = static_cast<const T*>(x)[first->offset];
+      bool has_nan = best != best;
+      while (++tap != end) {
+        const T value = static_cast<const T*>(x)[tap->offset];
+        has_nan |= value != value;
+        best_index = Either(value > best, tap->index, best_index);
+        best = value > best ? value : best;
+      }
+      static_cast<T*>(y)[output.offset] = best + T{0};  // never -0
+      is_stored = !has_nan;
+    }
+    if (!is_stored) {
+      tap = first;
+      best_index = first->index;
+      Key best = Keys<T>::Load(x, first->offset);
+      while (++tap != end) {
+        const Key key = Keys<T>::Load(x, tap->offset);
+        best_index = Either(key > best, tap->index, best_index);
+        best = key > best ? key : best;
+      }
+      Keys<T>::Store(best, y, output.offset);
+    }
+    if (index != nullptr) StoreIndex(few.index_bytes, best_index, index, output.offset);
+  }
+}
+
+}  // namespace
+
+void ListFewTaps(const Shape& shape, FewTaps* few) {
+  const Geometry& g = shape.geometry;
+  const Axis *d = &g.axis[kDepth], *h = d + 1, *w = h + 1;
+  few->outputs = 0;
+  int64_t taps = 1;
+  for (const int64_t factor : {g.batch, g.channels, d->output, h->output, w->output, d->kernel, h->kernel, w->kernel}) {
+    if (__builtin_mul_overflow(taps, factor, &taps)) return;
+  }
+  if (taps == 0 || taps > FewTaps::kMost || shape.has_empty_window || (shape.problem.flags & PEAKPOOL_CLAMP)) return;
+  if (shape.input_extent > INT32_MAX || shape.output_extent > INT32_MAX) return;
+  few->type = shape.problem.type;
+  few->index_bytes = static_cast<int32_t>(shape.index_bytes);
+  const Numbering numbering = NumberingOf(g, shape.problem.index_format);
+  FewTaps::Tap* tap = few->tap;
+  const auto list = [&](const OutputPosition& output) {
+    FewTaps::Tap* const first = tap;
+    ForEachTap(g, output, [&](const int64_t(&position)[3], const int64_t(&of_window)[3]) {
+      const int64_t(&named)[3] = numbering.of_taps ? of_window : position;
+      *tap++ = {
+          static_cast<int32_t>(OffsetOf({output.n, output.c, {position[0], position[1], position[2]}}, g.input)),
+          static_cast<int32_t>(OffsetOf({output.n, output.c, {named[0], named[1], named[2]}}, numbering.strides))};
+    });
+    few->output[few->outputs++] = {static_cast<int32_t>(OffsetOf(output, g.output)), static_cast<int32_t>(tap - first)};
+  };
+  OutputPosition output;
+  for (output.n = 0; output.n < g.batch; ++output.n) {
+    for (output.c = 0; output.c < g.channels; ++output.c) {
+      for (output.o[0] = 0; output.o[0] < d->output; ++output.o[0]) {
+        for (output.o[1] = 0; output.o[1] < h->output; ++output.o[1]) {
+          for (output.o[2] = 0; output.o[2] < w->output; ++output.o[2]) list(output);
+        }
+      }
+    }
+  }
+}
+
+void PoolFewTaps(const FewTaps& few, const void* x, void* y, void* index) {
+  VisitType(few.type, [&](auto element) { Pool<decltype(element)>(few, x, y, index); });
+}
+
+}  // namespace peakpool
