@@ -30,6 +30,23 @@ struct TranslateCall {
   bool has_empty;  // some windows are empty; their index is all ones
 };
 
+// What turns the tap numbers of neighbouring outputs' windows, which are neither dilated nor empty, into offsets, all
+// in 16 bits: those of positions are modulo 2^16, counted from `origin`, the first of fewer than 2^16 that windows
+// cover.
+struct PlaceCall {
+  int tap_bytes;  // 1 or 2
+  bool alike;     // one window for all outputs: rows and columns do not count
+  // Of a window: its taps, those of a slice and of a row, and what multiplies a tap number by 2^-16 of that many.
+  uint16_t taps, slice_taps, row_taps, slice_reciprocal, row_reciprocal;
+  uint16_t depth, height, width;   // of a plane
+  uint16_t slice, row, column;     // where the first output's window begins, modulo 2^16
+  const uint16_t *rows, *columns;  // by output: where its window begins beyond that
+  uint16_t origin;
+  uint32_t add;              // the offset of the origin
+  uint32_t pitch;            // from a position's offset to the next one's
+  const uint32_t* channels;  // added, by output, unless that is 1
+};
+
 // As many lanes as the longest vectors have.
 constexpr int64_t kIndexLanes = 64;
 
@@ -38,6 +55,8 @@ struct IndexKernels {
   // Translates `count` indices. What is invalid comes out as all ones, as does the mark of an empty window; false if
   // any is invalid.
   bool (*translate)(const TranslateCall& call, const void* from, int64_t count, uint32_t* to);
+  // False, with any offsets, if a tap is outside its window or its plane, or if there are too few outputs.
+  bool (*place)(const PlaceCall& call, const void* taps, int64_t count, uint32_t* to);
   // The lower bytes (1, 2 or 4) of `count` numbers, or 8 with `high` above; all ones stay all ones.
   void (*narrow)(const uint32_t* from, int64_t count, int bytes, uint32_t high, void* to);
   // Whether each tap is below `end`, and the bits that the table of 32 has for it are all set both in its `allowed` and

@@ -217,6 +217,62 @@ inline bool Translate(const TranslateCall& call, const void* from, int64_t count
   return TranslateBytes<0, 0>(call, from, count, to);
 }
 
+// Products by reciprocals instead of floats, and no tables of what a window lacks: positions outside the plane show.
+inline bool Place(const PlaceCall& caller, const void* taps, int64_t count, uint32_t* HWY_RESTRICT to) {
+  const PlaceCall call = caller;  // which stores to `to` cannot change
+  const hn::ScalableTag<uint16_t> d;
+  const hn::Half<decltype(d)> dh;
+  const D32 d32;
+  using V = hn::Vec<decltype(d)>;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  if (count < lanes) return false;
+  const bool deep = call.depth > 1;
+  V most_tap = hn::Zero(d), most_slice = most_tap, most_row = most_tap, most_column = most_tap;
+  const V first_row = hn::Set(d, call.row);
+  for (int64_t i = 0; i < count; i += lanes) {
+    const int64_t at = HWY_MIN(i, count - lanes);
+    V tap;
+    if (call.tap_bytes == 1) {
+      tap = hn::PromoteTo(d, hn::LoadU(hn::Rebind<uint8_t, decltype(d)>(), static_cast<const uint8_t*>(taps) + at));
+    } else {
+      tap = hn::LoadU(d, static_cast<const uint16_t*>(taps) + at);
+    }
+    most_tap = hn::Max(most_tap, tap);
+    V position = hn::Set(d, static_cast<uint16_t>(-call.origin));
+    if (deep) {
+      V slice = hn::MulHigh(tap, hn::Set(d, call.slice_reciprocal));
+      tap = hn::Sub(tap, hn::Mul(slice, hn::Set(d, call.slice_taps)));
+      slice = hn::Add(slice, hn::Set(d, call.slice));
+      most_slice = hn::Max(most_slice, slice);
+      position = hn::Add(position, hn::Mul(slice, hn::Set(d, static_cast<uint16_t>(call.height * call.width))));
+    }
+    V row = hn::MulHigh(tap, hn::Set(d, call.row_reciprocal));
+    V column = hn::Sub(tap, hn::Mul(row, hn::Set(d, call.row_taps)));
+    row = hn::Add(row, first_row);
+    column = hn::Add(column, hn::Set(d, call.column));
+    if (!call.alike) {
+      row = hn::Add(row, hn::LoadU(d, call.rows + at));
+      column = hn::Add(column, hn::LoadU(d, call.columns + at));
+    }
+    most_row = hn::Max(most_row, row);
+    most_column = hn::Max(most_column, column);
+    position = hn::Add(position, hn::Add(hn::Mul(row, hn::Set(d, call.width)), column));
+    V32 lower = hn::PromoteTo(d32, hn::LowerHalf(dh, position)), upper = hn::PromoteTo(d32, UpperLanes(dh, position));
+    if (call.pitch != 1) {
+      lower = hn::Add(hn::Mul(lower, hn::Set(d32, call.pitch)), hn::LoadU(d32, call.channels + at));
+      upper = hn::Add(hn::Mul(upper, hn::Set(d32, call.pitch)), hn::LoadU(d32, call.channels + at + lanes / 2));
+    }
+    hn::StoreU(hn::Add(lower, hn::Set(d32, call.add)), d32, to + at);
+    hn::StoreU(hn::Add(upper, hn::Set(d32, call.add)), d32, to + at + lanes / 2);
+  }
+  const auto within = [&](V most, int64_t size) HWY_ATTR {
+    const V last = hn::Set(d, static_cast<uint16_t>(size - 1));
+    return hn::AllTrue(d, hn::Eq(hn::Max(most, last), last));
+  };
+  return within(most_tap, call.taps) && within(most_slice, call.depth) && within(most_row, call.height) &&
+         within(most_column, call.width);
+}
+
 // Calls store(at) for each vector of `count` elements; what a vector does not fill is left to `rest(at)`, one by one.
 template <class Store, class Rest>
 HWY_INLINE void ForEachVector(int64_t lanes, int64_t count, Store store, Rest rest) {

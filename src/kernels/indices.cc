@@ -17,6 +17,7 @@ const IndexKernels* Table() {
   static const IndexKernels table = {
       HWY_TARGET,
       &indices::Translate,
+      &indices::Place,
       &indices::Narrow,
       &indices::ValidateTaps,
       {&indices::LoadSums<float>, &indices::LoadSums<double>, &indices::LoadSums<F16>, &indices::LoadSums<BF16>},
