@@ -40,12 +40,35 @@ struct Strip {
 template <class T>
 struct StripRows {
   const T* x;
-  T *y, *spare;
-  uint8_t *taps, *spare_taps;
+  T* y;
+  uint8_t* taps;
   int64_t x_pitch, y_pitch, taps_pitch;
   int64_t planes, x_plane, y_plane, taps_plane;
   int64_t first, last;  // the first row of the first window, and the last row there is
   int64_t outputs;
+};
+
+// How far a pointer to x advances through a plane, from the first row on: to the window's second row if it has three,
+// to those of pairs of outputs, whose last rows need no clamping, to the last row of the other windows and to the next
+// plane. One pointer by steps: g++ keeps other offsets in vector registers, whose way back to an address waits for all
+// vector operations before it (3x3 on 14x14 takes 1.5 times as long).
+struct StripWalk {
+  template <class T>
+  StripWalk(const StripRows<T>& in, int64_t kernel) {
+    const auto at = [&](int64_t r) { return HWY_MIN(HWY_MAX(r, 0), in.last) * in.x_pitch; };
+    const int64_t r = in.first + kernel - 1;
+    pairs = HWY_MAX(HWY_MIN(in.last - r + 1, in.outputs) >> 1, 0);
+    rest = in.outputs - 2 * pairs;
+    const int64_t last = at(r + 2 * pairs);
+    begin = at(in.first);
+    to_second = at(in.first + 1) - begin;
+    to_pairs = at(r) - (kernel == 3 ? at(in.first + 1) : begin);
+    to_rest = last - at(r) - 2 * pairs * in.x_pitch;
+    to_plane = in.x_plane + begin - last;
+    y_to_plane = in.y_plane - in.outputs * in.y_pitch;
+    taps_to_plane = in.taps_plane - in.outputs * in.taps_pitch;
+  }
+  int64_t pairs, rest, begin, to_second, to_pairs, to_rest, to_plane, y_to_plane, taps_to_plane;
 };
 
 // Pools them. True if a NaN was seen.
@@ -95,65 +118,74 @@ struct StripWindow {
     }
   }
 
-  // Pairs of outputs whose windows' last rows are the two from r on and need no clamping; at least one, which may.
-  static HWY_INLINE int64_t Pairs(const StripRows<T>& in, int64_t r, int64_t outputs) {
-    return HWY_MAX(HWY_MIN(in.last - r + 1, outputs) >> 1, 1);
-  }
-  static HWY_INLINE const T* Row(const StripRows<T>& in, const T* x, int64_t r) {
-    return x + HWY_MIN(HWY_MAX(r, 0), in.last) * in.x_pitch;
+  template <class P>
+  static HWY_INLINE void Advance(P*& p, int64_t by) {
+    p += by;
+    HideValue(p);
   }
 
   // The second tap is that of the output's own column.
-  static HWY_NOINLINE bool Values(L lanes, const Strip& strip, const StripRows<T>& a_in) {
-    const StripRows<T> in = a_in;
+  static HWY_NOINLINE bool Values(L lanes, const Strip& strip, const StripRows<T>& in) {
     const D d;
     const DI di;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     const auto* table = static_cast<const hn::TFromD<DI>*>(strip.lanes);
     const VI i0 = hn::Load(di, table), i2 = hn::Load(di, table + 2 * n);
-    const int64_t at1 = strip.at[1], at0 = strip.at[0] - at1, at2 = strip.at[2] - at1;
-    const int64_t x_two = 2 * in.x_pitch, y_two = 2 * in.y_pitch;
+    const int64_t at0 = strip.at[0] - strip.at[1], at2 = strip.at[2] - strip.at[1];
+    const StripWalk walk(in, kK);
+    const int64_t x_pitch = in.x_pitch, y_pitch = in.y_pitch;
+    const T* x = in.x + strip.at[1] + walk.begin;
+    T* y = in.y;
     Seen seen = NothingSeen();
-    const auto row = [&](const T* p, V& own) PEAKPOOL_INLINED {
-      own = LoadLanes(lanes, d, p);
-      const V v = hn::Max(own, kLeft ? LoadLanes(lanes, d, p + at0) : LookupLanes(d, own, i0));
+    const auto row = [&](V& own) PEAKPOOL_INLINED {
+      own = LoadLanes(lanes, d, x);
+      const V v = hn::Max(own, kLeft ? LoadLanes(lanes, d, x + at0) : LookupLanes(d, own, i0));
       if constexpr (kK == 2) return v;
-      return hn::Max(v, kRight ? LoadLanes(lanes, d, p + at2) : LookupLanes(d, own, i2));
+      return hn::Max(v, kRight ? LoadLanes(lanes, d, x + at2) : LookupLanes(d, own, i2));
     };
-    for (int64_t p = 0; p < in.planes; ++p) {
-      const T* const x = in.x + p * in.x_plane + at1;
-      T* y = in.y + p * in.y_plane;
+    const auto store = [&](V v) PEAKPOOL_INLINED {
+      lanes.Store(d, v, y);
+      Advance(y, y_pitch);
+    };
+    for (int64_t p = in.planes; p > 0; --p) {
       V own0, own1;
-      V h0 = row(Row(in, x, in.first), own0);
-      V h1 = row(Row(in, x, in.first + kK - 2), own1);
-      See(seen, own0, own1);
-      for (int64_t o = 0; o < in.outputs;) {
-        const int64_t r = in.first + kK - 1 + o, pairs = Pairs(in, r, in.outputs - o);
-        const T *x0 = x + HWY_MIN(r, in.last) * in.x_pitch, *x1 = x + HWY_MIN(r + 1, in.last) * in.x_pitch;
-        T* y1 = o + 1 < in.outputs ? y + in.y_pitch : in.spare;
-        for (int64_t i = 0; i < pairs; ++i) {
-          const V h2 = row(x0, own0), h3 = row(x1, own1);
-          See(seen, own0, own1);
-          const V shared = kK == 3 ? hn::Max(h1, h2) : h2;
-          lanes.Store(d, hn::Max(h0, shared), y);
-          lanes.Store(d, hn::Max(shared, h3), y1);
-          h0 = kK == 3 ? h2 : h3;
-          h1 = h3;
-          x0 += x_two;
-          x1 += x_two;
-          y += y_two;
-          y1 += y_two;
-        }
-        o += 2 * pairs;
+      V h0 = row(own0), h1 = h0;
+      own1 = own0;
+      if constexpr (kK == 3) {
+        Advance(x, walk.to_second);
+        h1 = row(own1);
       }
+      See(seen, own0, own1);
+      Advance(x, walk.to_pairs);
+      for (int64_t i = walk.pairs; i > 0; --i) {
+        const V h2 = row(own0);
+        Advance(x, x_pitch);
+        const V h3 = row(own1);
+        Advance(x, x_pitch);
+        See(seen, own0, own1);
+        const V shared = kK == 3 ? hn::Max(h1, h2) : h2;
+        store(hn::Max(h0, shared));
+        store(hn::Max(shared, h3));
+        h0 = kK == 3 ? h2 : h3;
+        h1 = h3;
+      }
+      Advance(x, walk.to_rest);
+      const V last = row(own0);
+      See(seen, own0, own0);
+      for (int64_t i = walk.rest; i > 0; --i) {
+        store(kK == 3 ? hn::Max(h0, hn::Max(h1, last)) : hn::Max(h0, last));
+        h0 = kK == 3 ? h1 : last;
+        h1 = last;
+      }
+      Advance(x, walk.to_plane);
+      Advance(y, walk.y_to_plane);
     }
     return SeenNan(seen);
   }
 
   // Taps come in their order. Tap numbers count the rows from the plane's first one: those of clamped rows are right
   // without more ado, and two windows share them. (Bytes wrap around, and back when the window's row is subtracted.)
-  static HWY_NOINLINE bool Taps(L lanes, const Strip& strip, const StripRows<T>& a_in) {
-    const StripRows<T> in = a_in;
+  static HWY_NOINLINE bool Taps(L lanes, const Strip& strip, const StripRows<T>& in) {
     const D d;
     const DI di;
     const DTap dt;
@@ -163,74 +195,86 @@ struct StripWindow {
     const auto* numbers = static_cast<const TTap*>(strip.taps);
     const VTap n0 = hn::Load(dt, numbers), n1 = hn::Load(dt, numbers + n), n2 = hn::Load(dt, numbers + 2 * n);
     const VTap step = hn::Set(dt, TTap{kK});
-    const int64_t at1 = strip.at[1], at0 = strip.at[0] - at1, at2 = strip.at[2] - at1;
-    const int64_t x_two = 2 * in.x_pitch, y_two = 2 * in.y_pitch, taps_two = 2 * in.taps_pitch;
+    const int64_t at0 = strip.at[0] - strip.at[1], at2 = strip.at[2] - strip.at[1];
+    const StripWalk walk(in, kK);
+    const int64_t x_pitch = in.x_pitch, y_pitch = in.y_pitch, taps_pitch = in.taps_pitch;
+    const T* x = in.x + strip.at[1] + walk.begin;
+    T* y = in.y;
+    uint8_t* taps = in.taps;
     Seen seen = NothingSeen();
     const auto number = [&](int64_t r) PEAKPOOL_INLINED { return hn::Set(dt, static_cast<TTap>(r * kK)); };
+    const VTap first0 = number(HWY_MAX(in.first, 0)), first1 = number(HWY_MAX(in.first + kK - 2, 0)),
+               first_next = number(in.first + kK - 1), first_window = number(in.first);
     const auto fold = [&](V v, VTap tap, V& best, VTap& best_tap) PEAKPOOL_INLINED {
       const auto greater = TapsWhere(d, hn::Gt(v, best));
       best = hn::Max(best, v);
       best_tap = hn::IfThenElse(greater, tap, best_tap);
     };
-    const auto row = [&](const T* p, VTap first, VTap& tap, V& second) PEAKPOOL_INLINED {
-      second = LoadLanes(lanes, d, p);
-      V best = LookupLanes(d, kLeft ? LoadLanes(lanes, d, p + at0) : second, i0);
+    const auto row = [&](VTap first, VTap& tap, V& second) PEAKPOOL_INLINED {
+      second = LoadLanes(lanes, d, x);
+      V best = LookupLanes(d, kLeft ? LoadLanes(lanes, d, x + at0) : second, i0);
       tap = n0;
       fold(LookupLanes(d, second, i1), n1, best, tap);
-      if constexpr (kK == 3) fold(LookupLanes(d, kRight ? LoadLanes(lanes, d, p + at2) : second, i2), n2, best, tap);
+      if constexpr (kK == 3) fold(LookupLanes(d, kRight ? LoadLanes(lanes, d, x + at2) : second, i2), n2, best, tap);
       tap = hn::Add(tap, first);
       return best;
     };
-    for (int64_t p = 0; p < in.planes; ++p) {
-      const T* const x = in.x + p * in.x_plane + at1;
-      T* y = in.y + p * in.y_plane;
-      uint8_t* taps = in.taps + p * in.taps_plane;
+    for (int64_t p = in.planes; p > 0; --p) {
       V own0, own1;
-      VTap t0, t1;
-      V h0 = row(Row(in, x, in.first), number(HWY_MAX(in.first, 0)), t0, own0);
-      V h1 = row(Row(in, x, in.first + kK - 2), number(HWY_MAX(in.first + kK - 2, 0)), t1, own1);
-      See(seen, own0, own1);
-      VTap window = number(in.first), next = number(in.first + kK - 1);
-      for (int64_t o = 0; o < in.outputs;) {
-        const int64_t r = in.first + kK - 1 + o, pairs = Pairs(in, r, in.outputs - o);
-        const T *x0 = x + HWY_MIN(r, in.last) * in.x_pitch, *x1 = x + HWY_MIN(r + 1, in.last) * in.x_pitch;
-        T* y1 = in.spare;
-        uint8_t* taps1 = in.spare_taps;
-        if (o + 1 < in.outputs) {
-          y1 = y + in.y_pitch;
-          taps1 = taps + in.taps_pitch;
-        }
-        for (int64_t i = 0; i < pairs; ++i) {
-          VTap t2, t3;
-          const V h2 = row(x0, next, t2, own0);
-          next = hn::Add(next, step);
-          const V h3 = row(x1, next, t3, own1);
-          next = hn::Add(next, step);
-          See(seen, own0, own1);
-          V shared = kK == 3 ? h1 : h2;
-          VTap shared_tap = kK == 3 ? t1 : t2;
-          if constexpr (kK == 3) fold(h2, t2, shared, shared_tap);
-          fold(shared, shared_tap, h0, t0);
-          lanes.Store(d, h0, y);
-          StoreTaps(d, hn::Sub(t0, window), taps);
-          window = hn::Add(window, step);
-          fold(h3, t3, shared, shared_tap);
-          lanes.Store(d, shared, y1);
-          StoreTaps(d, hn::Sub(shared_tap, window), taps1);
-          window = hn::Add(window, step);
-          h0 = kK == 3 ? h2 : h3;
-          t0 = kK == 3 ? t2 : t3;
-          h1 = h3;
-          t1 = t3;
-          x0 += x_two;
-          x1 += x_two;
-          y += y_two;
-          y1 += y_two;
-          taps += taps_two;
-          taps1 += taps_two;
-        }
-        o += 2 * pairs;
+      VTap t0, t1, next = first_next, window = first_window;
+      V h0 = row(first0, t0, own0), h1 = h0;
+      own1 = own0;
+      t1 = t0;
+      if constexpr (kK == 3) {
+        Advance(x, walk.to_second);
+        h1 = row(first1, t1, own1);
       }
+      See(seen, own0, own1);
+      Advance(x, walk.to_pairs);
+      const auto store = [&](V v, VTap tap) PEAKPOOL_INLINED {
+        lanes.Store(d, v, y);
+        StoreTaps(d, hn::Sub(tap, window), taps);
+        window = hn::Add(window, step);
+        Advance(y, y_pitch);
+        Advance(taps, taps_pitch);
+      };
+      for (int64_t i = walk.pairs; i > 0; --i) {
+        VTap t2, t3;
+        const V h2 = row(next, t2, own0);
+        next = hn::Add(next, step);
+        Advance(x, x_pitch);
+        const V h3 = row(next, t3, own1);
+        next = hn::Add(next, step);
+        Advance(x, x_pitch);
+        See(seen, own0, own1);
+        V shared = kK == 3 ? h1 : h2;
+        VTap shared_tap = kK == 3 ? t1 : t2;
+        if constexpr (kK == 3) fold(h2, t2, shared, shared_tap);
+        fold(shared, shared_tap, h0, t0);
+        store(h0, t0);
+        fold(h3, t3, shared, shared_tap);
+        store(shared, shared_tap);
+        h0 = kK == 3 ? h2 : h3;
+        t0 = kK == 3 ? t2 : t3;
+        h1 = h3;
+        t1 = t3;
+      }
+      Advance(x, walk.to_rest);
+      VTap last_tap;
+      const V last = row(next, last_tap, own0);
+      See(seen, own0, own0);
+      for (int64_t i = walk.rest; i > 0; --i) {
+        if constexpr (kK == 3) fold(h1, t1, h0, t0);
+        fold(last, last_tap, h0, t0);
+        store(h0, t0);
+        h0 = kK == 3 ? h1 : last;
+        t0 = kK == 3 ? t1 : last_tap;
+        h1 = last;
+        t1 = last_tap;
+      }
+      Advance(x, walk.to_plane);
+      Advance(y, walk.y_to_plane);
+      Advance(taps, walk.taps_to_plane);
     }
     return SeenNan(seen);
   }
@@ -337,8 +381,6 @@ template <class L>
   const Strip* const strip = reinterpret_cast<const Strip*>(scratch);
   if (!MakeStrips(d, w, with_taps, scratch)) return false;
   StripRows<T> in;
-  in.spare = reinterpret_cast<T*>(scratch + kStripSpareAt);
-  in.spare_taps = scratch + kStripSpareAt + n * size;
   in.x_pitch = h.dilation * g.input.axis[kHeight];
   in.y_pitch = h.dilation * g.output.axis[kHeight];
   in.taps_pitch = h.dilation * taps.axis[kHeight];
@@ -384,7 +426,7 @@ template <class L>
     };
     while (is_narrow && plain > 0 && !fits(plain - 1)) --plain;
     // So many planes are redone for one NaN, and stay in L1.
-    const int64_t most = HWY_MAX(HWY_MIN((12 << 10) / (x_size * size), 16), 1);
+    const int64_t most = HWY_MAX(HWY_MIN(((strips == 1 ? 24 : 12) << 10) / (x_size * size), 32), 1);
     int64_t planes = 1;
     for (int64_t p = 0; p < walk.planes; p += planes) {
       bool nan;
