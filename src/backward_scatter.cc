@@ -344,12 +344,13 @@ class Scatter {
       if (axis.adaptive || (axis.dilation != 1 && axis.kernel != 1) || axis.input > 32767) places_ = false;
     }
     if (!places_) return;
+    place_.deep = depth_.kernel != 1;
     const int64_t row_reciprocal = 65535 / row_taps + 1, slice_reciprocal = 65535 / slice_taps + 1;
     // Quotients are exact, and positions that the windows of a run cover fewer than 2^16.
     const int64_t run_lines = IndexMap::kLongestRun / width_.output + 1;
     const int64_t rows = std::min(run_lines * height_.stride + height_.kernel, height_.input);
     places_ = taps * (row_reciprocal * row_taps - 65536) < 65536 &&
-              taps * (slice_reciprocal * slice_taps - 65536) < 65536 &&
+              (!place_.deep || taps * (slice_reciprocal * slice_taps - 65536) < 65536) &&
               ((depth_.kernel - 1) * height_.input + rows) * width_.input < 65536;
     place_.tap_bytes = indices.format == PEAKPOOL_INDEX_WINDOW_U8 ? 1 : 2;
     place_.taps = static_cast<uint16_t>(taps);
@@ -368,33 +369,33 @@ class Scatter {
   // Offsets of a run's taps, less `origin`; false if any is invalid.
   [[gnu::noinline]] bool Offsets(const OutputPosition& first, int64_t count, int64_t origin, uint32_t* to) {
     if (places_ && (!map_->through_planes() || depth_.output == 1)) {
-      const int64_t ow = first.o[kWidth];
       place_.alike = g_.channels_last && first.c + count <= channels_.end;
-      if (count > table_count_ || (ow != table_first_ && !place_.alike)) FillTable(ow, count);
+      if (count > table_count_) FillTable(count);
       const int64_t slice = depth_.Begin(first.o[kDepth]), row = height_.Begin(first.o[kHeight]);
-      const int64_t position = (std::max<int64_t>(slice, 0) * height_.input + std::max<int64_t>(row, 0)) * width_.input;
+      const int64_t slices = std::max<int64_t>(slice, 0) * height_.input * width_.input;
+      const int64_t position = (place_.deep ? slices : 0) + std::max<int64_t>(row, 0) * width_.input;
       place_.slice = static_cast<uint16_t>(slice);
       place_.row = static_cast<uint16_t>(row);
-      place_.column = static_cast<uint16_t>(width_.Begin(ow));
+      place_.column = static_cast<uint16_t>(width_.Begin(first.o[kWidth]));
       place_.origin = static_cast<uint16_t>(position);
       const int64_t pixel = SumPitch(channels_);
       place_.pitch = static_cast<uint32_t>(pixel);
-      place_.add = static_cast<uint32_t>(position * pixel + (g_.channels_last ? first.c : 0) - origin);
+      const int64_t beyond = (place_.deep ? 0 : slices) * pixel + (g_.channels_last ? first.c : 0) - origin;
+      place_.add = static_cast<uint32_t>(position * pixel + beyond);
       const void* const taps = Element(call_.indices.base, OffsetOf(first, g_.output) * place_.tap_bytes);
       if (call_.kernels->place(place_, taps, count, to)) return true;
     }
     return map_->Translate(first, count, origin, to);
   }
 
-  // From a column on, through lines, and through planes from their first on.
-  [[gnu::cold, gnu::noinline]] void FillTable(int64_t first, int64_t count) {
-    table_first_ = first;
+  // Serves runs of one line from any column on, of several lines from any line on, of several planes from their first.
+  [[gnu::cold, gnu::noinline]] void FillTable(int64_t count) {
     table_count_ = count;
     const int64_t channels = g_.channels_last ? channels_.size() : 1;
-    int64_t channel = 0, column = first, line = 0;
+    int64_t channel = 0, column = 0, line = 0;
     for (int64_t i = 0; i < count; ++i) {
       row_of_[i] = static_cast<uint16_t>(line * height_.stride);
-      column_of_[i] = static_cast<uint16_t>((column - first) * width_.stride);
+      column_of_[i] = static_cast<uint16_t>(column * width_.stride);
       channel_of_[i] = static_cast<uint32_t>(channel);
       if (++channel < channels) continue;
       channel = 0;
@@ -455,7 +456,7 @@ class Scatter {
   bool is_finite_;  // no sum in dx can be NaN
   bool places_;
   PlaceCall place_;
-  int64_t table_first_ = -1, table_count_ = 0;  // the outputs of a line that the tables begin with; how many they hold
+  int64_t table_count_ = 0;  // outputs in the tables
   uint16_t row_of_[IndexMap::kLongestRun], column_of_[IndexMap::kLongestRun];
   uint32_t channel_of_[IndexMap::kLongestRun];
   alignas(64) uint32_t offsets_[kOffsets];

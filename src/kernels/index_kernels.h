@@ -35,6 +35,7 @@ struct TranslateCall {
 // cover.
 struct PlaceCall {
   int tap_bytes;  // 1 or 2
+  bool deep;      // windows have several slices; else slices do not count
   bool alike;     // one window for all outputs: rows and columns do not count
   // Of a window: its taps, those of a slice and of a row, and what multiplies a tap number by 2^-16 of that many.
   uint16_t taps, slice_taps, row_taps, slice_reciprocal, row_reciprocal;

@@ -226,7 +226,6 @@ inline bool Place(const PlaceCall& caller, const void* taps, int64_t count, uint
   using V = hn::Vec<decltype(d)>;
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   if (count < lanes) return false;
-  const bool deep = call.depth > 1;
   V most_tap = hn::Zero(d), most_slice = most_tap, most_row = most_tap, most_column = most_tap;
   const V first_row = hn::Set(d, call.row);
   for (int64_t i = 0; i < count; i += lanes) {
@@ -239,7 +238,7 @@ inline bool Place(const PlaceCall& caller, const void* taps, int64_t count, uint
     }
     most_tap = hn::Max(most_tap, tap);
     V position = hn::Set(d, static_cast<uint16_t>(-call.origin));
-    if (deep) {
+    if (call.deep) {
       V slice = hn::MulHigh(tap, hn::Set(d, call.slice_reciprocal));
       tap = hn::Sub(tap, hn::Mul(slice, hn::Set(d, call.slice_taps)));
       slice = hn::Add(slice, hn::Set(d, call.slice));
