@@ -506,15 +506,12 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
   return NanNoted<L>(d, hn::Add(hn::Add(e0, e1), hn::Add(o0, o1)));
 }
 
-// Two neighbouring windows along one axis from the kernel + stride taps that they span.
-template <int kKernel, int kStride, class V>
+// Two neighbouring windows of 3 along one axis from the 3 + stride taps that they span.
+template <int kStride, class V>
 HWY_INLINE void MaxPair(V x0, V x1, V x2, V x3, V x4, V& a, V& b) {
   if constexpr (kStride == 2) {
-    a = kKernel == 2 ? hn::Max(x0, x1) : hn::Max(hn::Max(x0, x1), x2);
-    b = kKernel == 2 ? hn::Max(x2, x3) : hn::Max(x2, hn::Max(x3, x4));
-  } else if constexpr (kKernel == 2) {
-    a = hn::Max(x0, x1);
-    b = hn::Max(x1, x2);
+    a = hn::Max(hn::Max(x0, x1), x2);
+    b = hn::Max(x2, hn::Max(x3, x4));
   } else {
     const V shared = hn::Max(x1, x2);
     a = hn::Max(x0, shared);
@@ -614,9 +611,10 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
 }
 
 // Output lines `line` and `line` + 1 of the block, one column of outputs at a time, or two where 3x3 windows share more
-// than loads: at stride 1 the maximum of the columns between (480x14x14 11 %; floats want 32 registers for that), and
-// keys of integers (3x3 s2 over 64x112x112, u8 29 %, f16 20 %); channels innermost. Indices are taken horizontally
-// first: then the earlier row wins ties without comparing places.
+// than loads: at stride 1 of 3x3 the maximum of the columns between (480x14x14 11 %; floats want 32 registers for
+// that), and keys of integers (3x3 s2 over 64x112x112, u8 29 %, f16 20 %); channels innermost. Indices are taken
+// horizontally first: then the earlier row wins ties without comparing places. (Values of 2x2 stride 1, too, whole
+// pixels by whole pixels without anything kept: 512x13x13 6.9 -> 4.5 us.)
 template <class L, int kKernel, int kStride, bool kIndices, bool kFar, class T = typename L::Element>
 HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
   constexpr bool kTwo = kKernel == 3 && (!L::kTracksNan || (kStride == 1 && kHas32Registers));
@@ -643,7 +641,7 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
   uint8_t* HWY_RESTRICT t1 = !kIndices ? nullptr : t0 + block.tap_strides.axis[kHeight];
   // To the rows of the next lines.
   const int64_t ahead = 2 * kStride * g.input.axis[kHeight] * static_cast<int64_t>(sizeof(T));
-  V s0 = NothingNoted(d), s1 = s0;
+  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;  // fewer make chains that last longer than all else
   bool seen = false;
   if constexpr (L::kTracksNan) {
     const Span cols(g.axis[kWidth], 0, g.input.axis[kWidth]);
@@ -653,17 +651,27 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
     }
   }
 
-  const int64_t outputs = g.axis[kWidth].output;
-  for (int64_t ow = 0; ow < outputs; ow += kTwo ? 2 : 1) {
+  const Axis& width = g.axis[kWidth];
+  const int64_t outputs = width.output;
+  // Outputs from the first of these to before the second one have no taps beyond the input. At stride 1 they differ by
+  // a pixel throughout: one long run (2x2 over 64x56x56 18.5 -> 16 us with 256-bit vectors).
+  const bool flat = !kTwo && kStride == 1 && g.input.axis[kWidth] == channels && g.output.axis[kWidth] == channels &&
+                    (!kIndices || block.tap_strides.axis[kWidth] == channels);
+  const int64_t inner = flat ? width.pad_before : outputs;
+  const int64_t inner_end = width.input - kKernel + 1 + width.pad_before;
+  for (int64_t ow = 0, pixels; ow < outputs; ow += pixels) {
     if constexpr (kTwo) ow = HWY_MIN(ow, outputs - 2);
+    pixels = kTwo ? 2 : 1;
+    if (ow >= inner) pixels = HWY_MAX(pixels, HWY_MIN(outputs, inner_end) - ow);
+    const int64_t run = kTwo ? channels : pixels * channels;
     const Span cols(g.axis[kWidth], ow, g.input.axis[kWidth]);
     const int64_t o0 = ow * g.output.axis[kWidth], o1 = o0 + g.output.axis[kWidth];
     const int64_t p0 = ow * block.tap_strides.axis[kWidth], p1 = p0 + block.tap_strides.axis[kWidth];
     const VI n0 = hn::Set(di, static_cast<TI>(cols.place[0])), n1 = hn::Set(di, static_cast<TI>(cols.place[1])),
              n2 = hn::Set(di, static_cast<TI>(cols.place[2])), n3 = hn::Set(di, static_cast<TI>(cols.place[3])),
              n4 = hn::Set(di, static_cast<TI>(cols.place[4]));
-    for (int64_t c = 0; c < channels; c += n) {
-      c = HWY_MIN(c, channels - n);
+    for (int64_t c = 0; c < run; c += n) {
+      c = HWY_MIN(c, run - n);
       const int64_t c0 = cols.offset[0] + c, c1 = cols.offset[1] + c, c2 = cols.offset[2] + c, c3 = cols.offset[3] + c,
                     c4 = cols.offset[4] + c;
       if constexpr (kFar) {
@@ -679,11 +687,12 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
         }
       };
       // The maxima of a row of taps for both outputs. The other rows and columns are new to no outputs but the first.
-      const auto pool_row = [&](auto is_new, const T* row, int place, V& a, VI& i, V& b, VI& j) PEAKPOOL_INLINED {
+      const auto pool_row = [&](auto is_new, const T* row, int place, V& e, V& o, V& a, VI& i, V& b,
+                                VI& j) PEAKPOOL_INLINED {
         const V x0 = lanes.Load(d, row + c0), x1 = lanes.Load(d, row + c1), x2 = lanes.Load(d, row + c2);
         if constexpr (decltype(is_new)::value) {
-          Note<L>(kOverlap == 1 ? x1 : x2, s0);
-          if constexpr (kStride == 2) Note<L>(x2, s1);
+          Note<L>(kOverlap == 1 ? x1 : x2, e);
+          if constexpr (kStride == 2) Note<L>(x2, o);
         }
         const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
         if constexpr (!kTwo) {
@@ -697,7 +706,7 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
           join(b, j, x4, n4, b, j);
         } else {
           const V x3 = lanes.Load(d, row + c3);
-          if constexpr (decltype(is_new)::value) Note<L>(x3, s1);
+          if constexpr (decltype(is_new)::value) Note<L>(x3, o);
           V shared;
           VI at = n0;
           join(x1, n1, x2, n2, shared, at);
@@ -723,16 +732,16 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
       // u: the rows that both lines have; v: those of one.
       V ua = s0, ub = s0, va = s0, vb = s0, wa = s0, wb = s0;
       VI ui = n0, uj = n0, vi = n0, vj = n0, wi = n0, wj = n0;
-      pool_row(old_row, r0, rows.place[0], va, vi, vb, vj);
+      pool_row(old_row, r0, rows.place[0], s0, s1, va, vi, vb, vj);
       if constexpr (kStride == 2) {
-        pool_row(new_row, r1, rows.place[1], wa, wi, wb, wj);
+        pool_row(new_row, r1, rows.place[1], s0, s1, wa, wi, wb, wj);
         join(va, vi, wa, wi, va, vi);
         if constexpr (kTwo) join(vb, vj, wb, wj, vb, vj);
-        pool_row(new_row, r2, rows.place[2], ua, ui, ub, uj);
+        pool_row(new_row, r2, rows.place[2], s2, s3, ua, ui, ub, uj);
       } else {
-        pool_row(overlap_row, r1, rows.place[1], ua, ui, ub, uj);
+        pool_row(overlap_row, r1, rows.place[1], s0, s1, ua, ui, ub, uj);
         if constexpr (kKernel == 3) {
-          pool_row(new_row, r2, rows.place[2], wa, wi, wb, wj);
+          pool_row(new_row, r2, rows.place[2], s0, s1, wa, wi, wb, wj);
           join(ua, ui, wa, wi, ua, ui);
           if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
         }
@@ -740,37 +749,37 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
       join(va, vi, ua, ui, va, vi);
       if constexpr (kTwo) join(vb, vj, ub, uj, vb, vj);
       store(va, vi, vb, vj, 0, y0, t0);
-      pool_row(new_row, kStride + kKernel == 3 ? r2 : r3, rows.place[kKernel], wa, wi, wb, wj);
+      pool_row(new_row, kStride + kKernel == 3 ? r2 : r3, rows.place[kKernel], kStride == 2 ? s0 : s2,
+               kStride == 2 ? s1 : s3, wa, wi, wb, wj);
       join(ua, ui, wa, wi, ua, ui);
       if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
       if constexpr (kStride == 2) {
-        pool_row(new_row, r4, rows.place[4], wa, wi, wb, wj);
+        pool_row(new_row, r4, rows.place[4], s2, s3, wa, wi, wb, wj);
         join(ua, ui, wa, wi, ua, ui);
         if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
       }
       store(ua, ui, ub, uj, kStride * kKernel, y1, t1);
     }
   }
-  return seen || NanNoted<L>(d, hn::Add(s0, s1));
+  return seen || NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
 }
 
-// The maxima of one column of taps for two output lines, from rows pointing into it.
-template <class L, int kKernel, int kStride, class D, class V = hn::Vec<D>, class T = typename L::Element>
+// The maxima of one column of 3 taps for two output lines, from rows pointing into it.
+template <class L, int kStride, class D, class V = hn::Vec<D>, class T = typename L::Element>
 HWY_INLINE void MaxColumn(D d, const L lanes, const T* HWY_RESTRICT r0, const T* HWY_RESTRICT r1,
                           const T* HWY_RESTRICT r2, const T* HWY_RESTRICT r3, const T* HWY_RESTRICT r4, int64_t at,
                           V& top, V& bottom, V& seen0, V& seen1) {
-  constexpr int kSpan = kKernel + kStride;
   const auto load = [&](const T* HWY_RESTRICT row) PEAKPOOL_INLINED {
     const V v = lanes.Load(d, row + at);
     return L::kTracksNan ? InRegister(v) : v;
   };
-  const V x0 = lanes.Load(d, r0 + at), x1 = load(r1), x2 = load(r2);
-  const V x3 = kSpan > 3 ? load(r3) : x2, x4 = kSpan > 4 ? load(r4) : x2;
-  MaxPair<kKernel, kStride>(x0, x1, x2, x3, x4, top, bottom);
+  const V x0 = lanes.Load(d, r0 + at), x1 = load(r1), x2 = load(r2), x3 = load(r3);
+  const V x4 = kStride == 2 ? load(r4) : x3;
+  MaxPair<kStride>(x0, x1, x2, x3, x4, top, bottom);
   // The rows that are new.
-  Note<L>(kSpan == 3 ? x1 : x2, seen0);
-  Note<L>(kSpan == 3 ? x2 : x3, seen1);
-  if constexpr (kSpan == 5) Note<L>(x1, seen0), Note<L>(x4, seen1);
+  Note<L>(x2, seen0);
+  Note<L>(x3, seen1);
+  if constexpr (kStride == 2) Note<L>(x1, seen0), Note<L>(x4, seen1);
 }
 
 // Bytes of a pixel whose column maxima fit in scratch; and, where two rows in four are read again, as many as have rows
@@ -779,9 +788,8 @@ constexpr int64_t kSlideBytes = kScratchBytes / 4, kNarrowBytes = 512;
 
 // Output lines `line` and `line` + 1 of the block for channels from `begin` to `end`, two columns of taps at a time,
 // whose maxima are kept in scratch for the next: each tap is loaded once for two lines, however many channels.
-template <class L, int kKernel, int kStride, class T = typename L::Element>
+template <class L, int kStride, class T = typename L::Element>
 HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, int64_t end) {
-  constexpr bool kKeepsBoth = kKernel - kStride == 2;
   constexpr int64_t kOutputs = 2 / kStride;  // per two columns
   const Geometry& g = block.geometry;
   const L lanes = *static_cast<const L*>(block.lanes);
@@ -800,7 +808,7 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, in
   T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
   V seen0 = NothingNoted(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   const int64_t last = g.axis[kWidth].input - 1, outputs = g.axis[kWidth].output;
-  int64_t i = g.axis[kWidth].Begin(0) + kKernel - kStride - 2;
+  int64_t i = g.axis[kWidth].Begin(0) + 1 - kStride;
   for (int64_t ow = -kOutputs; ow < outputs; ow += kOutputs, i += 2) {
     const int64_t p = HWY_MAX(int64_t{0}, HWY_MIN(i, last)) * pitch,
                   q = HWY_MAX(int64_t{0}, HWY_MIN(i + 1, last)) * pitch;
@@ -809,11 +817,11 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, in
     for (int64_t channel = begin; channel < end; channel += n) {
       const int64_t c = HWY_MIN(channel, final_c);
       V p0, p1, q0, q1;
-      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, p + c, p0, p1, seen0, seen1);
-      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, q + c, q0, q1, seen2, seen3);
+      MaxColumn<L, kStride>(d, lanes, r0, r1, r2, r3, r4, p + c, p0, p1, seen0, seen1);
+      MaxColumn<L, kStride>(d, lanes, r0, r1, r2, r3, r4, q + c, q0, q1, seen2, seen3);
       const V a0 = hn::Load(d, kept), a1 = hn::Load(d, kept + n);
       V m0, m1;
-      if constexpr (kKeepsBoth) {
+      if constexpr (kStride == 1) {
         const V b0 = hn::Load(d, kept + 2 * n), b1 = hn::Load(d, kept + 3 * n);
         hn::Store(p0, d, kept + 2 * n);
         hn::Store(p1, d, kept + 3 * n);
@@ -826,13 +834,6 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, in
           lanes.Store(d, hn::Max(m1, q1), y1 + next + c);
           lanes.Store(d, hn::Max(b1, m1), y1 + c);
         }
-      } else if constexpr (kStride == 1) {
-        if (HWY_LIKELY(ow >= 0)) {
-          lanes.Store(d, hn::Max(p0, q0), y0 + next + c);
-          lanes.Store(d, hn::Max(a0, p0), y0 + c);
-          lanes.Store(d, hn::Max(p1, q1), y1 + next + c);
-          lanes.Store(d, hn::Max(a1, p1), y1 + c);
-        }
       } else {
         m0 = hn::Max(a0, p0);
         m1 = hn::Max(a1, p1);
@@ -843,7 +844,7 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, in
       }
       hn::Store(q0, d, kept);
       hn::Store(q1, d, kept + n);
-      kept += (kKeepsBoth ? 4 : 2) * n;
+      kept += (kStride == 1 ? 4 : 2) * n;
     }
     if (ow >= 0) {
       y0 += kOutputs * y_pitch;
@@ -856,7 +857,7 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, in
 // All lines of the block for two vectors of channels, at c and c + b, in pairs of lines: the same in registers. With 32
 // of them, and where no NaNs are noted, 10 to 30 % faster at stride 1; not at stride 2, where whole pixels matter more
 // (64x55x55 9.3 -> 7.2 us).
-template <class L, int kKernel, int kStride, class T = typename L::Element>
+template <class L, class T = typename L::Element>
 HWY_NOINLINE bool SlideTwo(const Block& block, int64_t c, int64_t b) {
   const Geometry& g = block.geometry;
   const L lanes = *static_cast<const L*>(block.lanes);
@@ -873,44 +874,25 @@ HWY_NOINLINE bool SlideTwo(const Block& block, int64_t c, int64_t b) {
     const T* HWY_RESTRICT r1 = x + rows.offset[1];
     const T* HWY_RESTRICT r2 = x + rows.offset[2];
     const T* HWY_RESTRICT r3 = x + rows.offset[3];
-    const T* HWY_RESTRICT r4 = x + rows.offset[4];
     T* HWY_RESTRICT y0 = reinterpret_cast<T*>(block.y) + c + (block.oh + line) * g.output.axis[kHeight];
     T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
     V a0, a1, b0, b1, pa0, pa1, pb0, pb1, ta0, ta1, tb0, tb1;
     const auto load = [&](int64_t i, V& at, V& ab, V& bt, V& bb) PEAKPOOL_INLINED {
       const int64_t at_a = HWY_MAX(int64_t{0}, HWY_MIN(i, last)) * pitch;
-      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, at_a, at, ab, seen_a0, seen_a1);
-      MaxColumn<L, kKernel, kStride>(d, lanes, r0, r1, r2, r3, r4, at_a + b, bt, bb, seen_b0, seen_b1);
+      MaxColumn<L, 1>(d, lanes, r0, r1, r2, r3, r3, at_a, at, ab, seen_a0, seen_a1);
+      MaxColumn<L, 1>(d, lanes, r0, r1, r2, r3, r3, at_a + b, bt, bb, seen_b0, seen_b1);
     };
-    load(begin, a0, a1, b0, b1);
-    pa0 = a0, pa1 = a1, pb0 = b0, pb1 = b1;
-    if constexpr (kKernel == 3 && kStride == 1) {
-      load(begin + 1, a0, a1, b0, b1);
-      pa0 = hn::Max(pa0, a0), pa1 = hn::Max(pa1, a1), pb0 = hn::Max(pb0, b0), pb1 = hn::Max(pb1, b1);
-    }
-    int64_t i = begin + kKernel - kStride;
-    for (int64_t ow = 0; ow < outputs; ++ow, i += kStride) {
-      if constexpr (kStride == 2) {
-        load(i, ta0, ta1, tb0, tb1);
-        pa0 = hn::Max(a0, ta0), pa1 = hn::Max(a1, ta1), pb0 = hn::Max(b0, tb0), pb1 = hn::Max(b1, tb1);
-        load(i + 1, a0, a1, b0, b1);
-        lanes.Store(d, hn::Max(pa0, a0), y0);
-        lanes.Store(d, hn::Max(pb0, b0), y0 + b);
-        lanes.Store(d, hn::Max(pa1, a1), y1);
-        lanes.Store(d, hn::Max(pb1, b1), y1 + b);
-      } else {
-        load(i, ta0, ta1, tb0, tb1);
-        lanes.Store(d, hn::Max(pa0, ta0), y0);
-        lanes.Store(d, hn::Max(pb0, tb0), y0 + b);
-        lanes.Store(d, hn::Max(pa1, ta1), y1);
-        lanes.Store(d, hn::Max(pb1, tb1), y1 + b);
-        if constexpr (kKernel == 3) {
-          pa0 = hn::Max(a0, ta0), pa1 = hn::Max(a1, ta1), pb0 = hn::Max(b0, tb0), pb1 = hn::Max(b1, tb1);
-        } else {
-          pa0 = ta0, pa1 = ta1, pb0 = tb0, pb1 = tb1;
-        }
-        a0 = ta0, a1 = ta1, b0 = tb0, b1 = tb1;
-      }
+    load(begin, pa0, pa1, pb0, pb1);
+    load(begin + 1, a0, a1, b0, b1);
+    pa0 = hn::Max(pa0, a0), pa1 = hn::Max(pa1, a1), pb0 = hn::Max(pb0, b0), pb1 = hn::Max(pb1, b1);
+    for (int64_t ow = 0; ow < outputs; ++ow) {
+      load(begin + 2 + ow, ta0, ta1, tb0, tb1);
+      lanes.Store(d, hn::Max(pa0, ta0), y0);
+      lanes.Store(d, hn::Max(pb0, tb0), y0 + b);
+      lanes.Store(d, hn::Max(pa1, ta1), y1);
+      lanes.Store(d, hn::Max(pb1, tb1), y1 + b);
+      pa0 = hn::Max(a0, ta0), pa1 = hn::Max(a1, ta1), pb0 = hn::Max(b0, tb0), pb1 = hn::Max(b1, tb1);
+      a0 = ta0, a1 = ta1, b0 = tb0, b1 = tb1;
       y0 += y_pitch;
       y1 += y_pitch;
     }
@@ -1074,15 +1056,16 @@ inline int FusedForm(const Forms& forms, const Geometry& g) {
     for (int64_t line = 0; line < block.lines; line += 2) nan |= pair(block, HWY_MIN(line, block.lines - 2));
     return nan;
   }
-  // Pixels a multiple of 2 KiB apart share few sets of the L1 cache, which two vectors of each of two lines then miss
-  // (3x3 s1, 1024x7x7: 7.4 -> 6.3 us).
-  if (slide_two != nullptr && (slide == nullptr || pitch * forms.size % 2048 != 0)) {
+  // Pixels a multiple of 1 KiB apart share few sets of the L1 cache, which two vectors of each of two lines then miss
+  // (3x3 s1, 1024x7x7: 7.4 -> 6.3 us; 256x28x28: 22.2 -> 18.8).
+  if (slide_two != nullptr && (slide == nullptr || pitch * forms.size % 1024 != 0)) {
     for (int64_t c = 0; c < g.channels; c += 2 * n) {
       nan |= slide_two(block, HWY_MAX(int64_t{0}, HWY_MIN(c, g.channels - 2 * n)), HWY_MIN(n, g.channels - n));
     }
     return nan;
   }
-  const int64_t part = (overlap == 1 ? kSlideBytes : kNarrowBytes) / forms.size;
+  // (Of pixels that share sets few lines stay in any case: 256x28x28 25.5 -> 22 us.)
+  const int64_t part = (overlap == 1 ? kSlideBytes : pitch * forms.size % 1024 == 0 ? 2048 : kNarrowBytes) / forms.size;
   for (int64_t c = 0; c < g.channels; c += part) {
     for (int64_t line = 0; line < block.lines; line += 2) {
       nan |= slide(block, HWY_MIN(line, block.lines - 2), c, HWY_MIN(c + part, g.channels));
@@ -1256,14 +1239,11 @@ constexpr Forms MakeForms() {
   } else {
     forms.run[0] = &PoolValues<L, 2, kFar>;
     forms.run[1] = &PoolValues<L, 3, false>;
-    if constexpr (!kFar) forms.slide[2] = &SlideLines<L, 3, 2>;
+    if constexpr (!kFar) forms.slide[2] = &SlideLines<L, 2>;
     if constexpr (kFar) forms.pair[2] = &PoolLinePair<L, 3, 2, false, true>;
-    if constexpr (L::kTracksNan) forms.slide[1] = &SlideLines<L, 3, 1>;
-    if constexpr (kIsFloat) forms.slide[0] = &SlideLines<L, 2, 1>;
-    if constexpr (kHas32Registers || !L::kTracksNan) {
-      forms.slide_two[1] = &SlideTwo<L, 3, 1>;
-      if constexpr (kIsFloat) forms.slide_two[0] = &SlideTwo<L, 2, 1>;
-    }
+    if constexpr (L::kTracksNan) forms.slide[1] = &SlideLines<L, 1>;
+    if constexpr (kIsFloat) forms.pair[0] = &PoolLinePair<L, 2, 1, false, false>;
+    if constexpr (kHas32Registers || !L::kTracksNan) forms.slide_two[1] = &SlideTwo<L>;
   }
   if constexpr (L::kTracksNan) forms.has_nan = &HasNan<L>;
   return forms;
