@@ -309,6 +309,19 @@ HWY_INLINE void TransposeFours(D d, V& v0, V& v1, V& v2, V& v3) {
 #endif
 }
 
+// The greatest lane of each block of 16 bytes of the vectors: within blocks, lane i is that of vector i.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V MaxOfFours(D d, V v0, V v1, V v2, V v3) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(v1), static_cast<void>(v2), static_cast<void>(v3);
+  return v0;
+#else
+  const V even = hn::Max(hn::InterleaveLower(d, v0, v2), hn::InterleaveUpper(d, v0, v2));
+  const V odd = hn::Max(hn::InterleaveLower(d, v1, v3), hn::InterleaveUpper(d, v1, v3));
+  return hn::Max(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
+#endif
+}
+
 // Whether LookupLanes and LookupTwo exist for lanes of this size, in full vectors.
 template <class T>
 constexpr bool kHasLookup = sizeof(T) >= 4 || (HWY_TARGET <= HWY_AVX3 && sizeof(T) == 2);

@@ -671,11 +671,15 @@ struct Loops : KeyLoops<Lane> {
       VE best = LoadLanes(lanes, d, p), v1 = LoadLanes(lanes, d, p + n), v2 = LoadLanes(lanes, d, p + 2 * n),
          v3 = LoadLanes(lanes, d, p + 3 * n);
       ordered = hn::And(ordered, AndOrdered(d, AndOrdered(d, all, best, v1), v2, v3));
-      TransposeFours(d, best, v1, v2, v3);
       VT tap = hn::Zero(di);
-      Fold(d, v1, one, best, tap);
-      Fold(d, v2, two, best, tap);
-      Fold(d, v3, three, best, tap);
+      if constexpr (kTaps) {
+        TransposeFours(d, best, v1, v2, v3);
+        Fold(d, v1, one, best, tap);
+        Fold(d, v2, two, best, tap);
+        Fold(d, v3, three, best, tap);
+      } else {
+        best = MaxOfFours(d, best, v1, v2, v3);
+      }
       lanes.Store(d, LookupLanes(d, best, order), y + at);
       if constexpr (kTaps) StoreBytes(di, LookupLanes(di, tap, order), taps + at);
     }
@@ -892,7 +896,7 @@ struct Loops : KeyLoops<Lane> {
       using L =
           std::conditional_t<(sizeof(Lane) >= 4), NativeLanes<std::conditional_t<sizeof(Lane) == 4, float, double>>,
                              std::conditional_t<sizeof(Lane) == 2, RingLanes<int16_t>, IntegerLanes<int8_t>>>;
-      if constexpr (kTaps && sizeof(Lane) == 4) loops.pool_fours = &PoolFours;
+      if constexpr (sizeof(Lane) == 4) loops.pool_fours = &PoolFours;
       loops.pool_planes = &PoolPlanes<L>;
       loops.plane_lanes = static_cast<int64_t>(hn::Lanes(PlaneTag<L>()));
     }

@@ -141,8 +141,8 @@ struct SeparableLoops {
   bool (*pool_planes)(const void* map, const void* elements, int64_t planes, int64_t size, int64_t step, KeyArray rooms,
                       char* best);
   int64_t plane_lanes;
-  // Windows of 4 columns at stride 4 along a line of f32, a vector of outputs at least, with tap numbers in bytes. True
-  // if there was a NaN, and what was written is wrong. Null but for 4-byte lanes with tap numbers.
+  // Windows of 4 columns at stride 4 along a line of f32, a vector of outputs at least, tap numbers in bytes. True
+  // if there was a NaN, and what was written is wrong. Null but for 4-byte lanes.
   bool (*pool_fours)(const float* x, int64_t outputs, float* y, uint8_t* taps);
   // Even elements to the first half, odd ones to the second, one of log2(columns) rounds that transpose; and back.
   void (*deinterleave)(const char* from, int64_t count, char* to);
