@@ -351,15 +351,26 @@ HWY_INLINE void AddWindow(L lanes, D d, const T* base, const int64_t* dy, const 
 // The square of windows that a block lies in. Those that are not there have taps that match nothing.
 struct Square {
   int64_t side, windows, pitch, tap_pitch;
+  int64_t step;  // columns from one block to the next
   int64_t row_offset[4];
   const uint8_t* row_taps[4];  // null: not there
   const uint8_t* none;
-  // Of each window, in dy and in memory.
-  int64_t offset[16];
+  bool inside = false;  // no column lies before the first
+  // Of each window, in dy and in memory, and how far they move with the block.
+  int64_t offset[16], offset_step[16], tap_step[16];
   const uint8_t* taps[16];
 
-  // That from a column on. One function for all kinds of windows: inlined it was half of their size.
+  // That from a column on, the next block's or any. One function for all kinds of windows: inlined it was half of their
+  // size.
   HWY_NOINLINE void MoveTo(int64_t column) {
+    if (HWY_LIKELY(inside && column + side <= windows)) {
+      for (int64_t i = 0; i < side * side; ++i) {
+        offset[i] += offset_step[i];
+        taps[i] += tap_step[i];
+      }
+      return;
+    }
+    inside = column >= 0;
     int64_t i = 0;
     for (int64_t r = 0; r < side; ++r) {
       for (int64_t q = 0; q < side; ++q, ++i) {
@@ -368,6 +379,8 @@ struct Square {
         const bool exists = row_taps[r] != nullptr && ow >= 0 && ow < windows;
         offset[i] = exists ? row_offset[r] + ow * pitch : 0;
         taps[i] = exists ? row_taps[r] + ow * tap_pitch : none;
+        offset_step[i] = exists ? step * pitch : 0;
+        tap_step[i] = exists ? step * tap_pitch : 0;
       }
     }
   }
@@ -382,6 +395,7 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<L>& plane, int64_t h, bool top, 
                               T* spare) {
   constexpr int kSide = BlockCover<kKernel, kStride>::kSide;
   const hn::ScalableTag<typename L::Lane> d;
+  const L kind = plane.lanes;  // which stores cannot change
   const Geometry& g = plane.geometry;
   const Axis& height = g.axis[kHeight];
   const Axis& width = g.axis[kWidth];
@@ -394,6 +408,7 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<L>& plane, int64_t h, bool top, 
   square.windows = width.output;
   square.pitch = g.output.axis[kWidth];
   square.tap_pitch = plane.tap_strides.axis[kWidth];
+  square.step = 2 / kStride;
   square.none = none;
   for (int r = 0; r < kSide; ++r) {
     const int64_t begin = height.Begin(row + r);
@@ -415,43 +430,27 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<L>& plane, int64_t h, bool top, 
       const int64_t at = HWY_MIN(c, channels - lanes);
       auto s00 = hn::Zero(d), s01 = s00, s10 = s00, s11 = s00;
       if (accumulate) {
-        s00 = plane.lanes.Load(d, dx00 + at);
-        s01 = plane.lanes.Load(d, dx01 + at);
-        s10 = plane.lanes.Load(d, dx10 + at);
-        s11 = plane.lanes.Load(d, dx11 + at);
+        s00 = kind.Load(d, dx00 + at);
+        s01 = kind.Load(d, dx01 + at);
+        s10 = kind.Load(d, dx10 + at);
+        s11 = kind.Load(d, dx11 + at);
       }
-      AddWindow<L, kKernel, kStride, 0, 0>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 0, 1>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 0, 2>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 0, 3>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 1, 0>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 1, 1>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 1, 2>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 1, 3>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 2, 0>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 2, 1>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 2, 2>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 2, 3>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 3, 0>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 3, 1>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 3, 2>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
-      AddWindow<L, kKernel, kStride, 3, 3>(plane.lanes, d, plane.dy, square.offset, square.taps, at, s00, s01, s10,
-                                           s11);
+      AddWindow<L, kKernel, kStride, 0, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
       nan = L::NoteNan(d, nan, hn::Add(hn::Add(s00, s01), hn::Add(s10, s11)));
       const bool redone = accumulate && at != c;
       if constexpr (std::is_floating_point<T>::value) {
@@ -463,10 +462,10 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<L>& plane, int64_t h, bool top, 
           continue;
         }
       }
-      StoreSum(plane.lanes, d, s00, redone, c - at, dx00 + at);
-      StoreSum(plane.lanes, d, s01, redone, c - at, dx01 + at);
-      StoreSum(plane.lanes, d, s10, redone, c - at, dx10 + at);
-      StoreSum(plane.lanes, d, s11, redone, c - at, dx11 + at);
+      StoreSum(kind, d, s00, redone, c - at, dx00 + at);
+      StoreSum(kind, d, s01, redone, c - at, dx01 + at);
+      StoreSum(kind, d, s10, redone, c - at, dx10 + at);
+      StoreSum(kind, d, s11, redone, c - at, dx11 + at);
     }
   }
   if (HWY_UNLIKELY(!L::NoNan(d, nan))) {
