@@ -395,7 +395,10 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<L>& plane, int64_t h, bool top, 
                               T* spare) {
   constexpr int kSide = BlockCover<kKernel, kStride>::kSide;
   const hn::ScalableTag<typename L::Lane> d;
-  const L kind = plane.lanes;  // which stores cannot change
+  // Which stores cannot change.
+  const L kind = plane.lanes;
+  const T* const dy = plane.dy;
+  const bool far = plane.far;
   const Geometry& g = plane.geometry;
   const Axis& height = g.axis[kHeight];
   const Axis& width = g.axis[kWidth];
@@ -435,26 +438,26 @@ HWY_NOINLINE void SumLinePair(const GatherPlane<L>& plane, int64_t h, bool top, 
         s10 = kind.Load(d, dx10 + at);
         s11 = kind.Load(d, dx11 + at);
       }
-      AddWindow<L, kKernel, kStride, 0, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 0, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 0, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 0, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 1, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 2, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 0>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 1>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 2>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
-      AddWindow<L, kKernel, kStride, 3, 3>(kind, d, plane.dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 0>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 1>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 2>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 0, 3>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 0>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 1>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 2>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 1, 3>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 0>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 1>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 2>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 2, 3>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 0>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 1>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 2>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
+      AddWindow<L, kKernel, kStride, 3, 3>(kind, d, dy, square.offset, square.taps, at, s00, s01, s10, s11);
       nan = L::NoteNan(d, nan, hn::Add(hn::Add(s00, s01), hn::Add(s10, s11)));
       const bool redone = accumulate && at != c;
       if constexpr (std::is_floating_point<T>::value) {
-        if (HWY_UNLIKELY(plane.far)) {
+        if (HWY_UNLIKELY(far)) {
           hn::Stream(s00, d, dx00 + at);
           hn::Stream(s01, d, dx01 + at);
           hn::Stream(s10, d, dx10 + at);
