@@ -549,6 +549,31 @@ HWY_INLINE void StoreTapsMixed(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
   StoreTaps(d, taps, to);
 }
 
+// Whether tap numbers of two vectors of 32-bit lanes are one vector of 16-bit lanes, in an order of the type's own.
+constexpr bool kHasPackedTaps = HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86;
+
+template <class DI, class VI = hn::Vec<DI>>
+HWY_INLINE auto PackTaps(DI /*di*/, VI lo, VI hi) {
+#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+  return hn::Vec<hn::Repartition<int16_t, DI>>{_mm256_packs_epi32(lo.raw, hi.raw)};
+#else
+  static_cast<void>(hi);
+  return lo;
+#endif
+}
+// Stores two such vectors as bytes: 16 at `to`, and as many of the other one `pitch` after it, which may overlap.
+template <class DI, class V16>
+HWY_INLINE void StorePackedTaps(DI /*di*/, V16 first, V16 second, int64_t pitch, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first.raw, second.raw), order);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + pitch), _mm256_extracti128_si256(bytes, 1));
+#else
+  static_cast<void>(first), static_cast<void>(second), static_cast<void>(pitch), static_cast<void>(to);
+#endif
+}
+
 template <class D, class Taps>
 HWY_INLINE hn::Mask<D> TapsEqual(D d, Taps taps, Taps tap) {
   return LanesOfTaps(d, hn::Eq(taps, tap));

@@ -32,6 +32,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 // vectors of lane indices) its elements are and their tap numbers in a row (`taps`).
 struct Strip {
   int64_t begin, at[3];
+  int64_t step;      // from tap to tap
   bool left, right;  // whether the first and the third are loaded, or looked up in the vector of the second
   const void *lanes, *taps;
 };
@@ -50,8 +51,8 @@ struct StripRows {
 
 // How far a pointer to x advances through a plane, from the first row on: to the window's second row if it has three,
 // to those of pairs of outputs, whose last rows need no clamping, to the last row of the other windows and to the next
-// plane. One pointer by steps: g++ keeps other offsets in vector registers, whose way back to an address waits for all
-// vector operations before it (3x3 on 14x14 takes 1.5 times as long).
+// plane. One pointer by steps (HideValue, lest g++ precompute other offsets): those that are made or loaded anew for
+// each plane cost 15 cycles there, 3x3 on 14x14 takes 1.3 to 1.5 times as long.
 struct StripWalk {
   template <class T>
   StripWalk(const StripRows<T>& in, int64_t kernel) {
@@ -70,6 +71,12 @@ struct StripWalk {
   }
   int64_t pairs, rest, begin, to_second, to_pairs, to_rest, to_plane, y_to_plane, taps_to_plane;
 };
+
+template <class P>
+HWY_INLINE void Advance(P*& p, int64_t by) {
+  p += by;
+  HideValue(p);
+}
 
 // Pools them. True if a NaN was seen.
 template <class L, class T = typename L::Element>
@@ -116,12 +123,6 @@ struct StripWindow {
     } else {
       return SawNan<L>(D(), seen);
     }
-  }
-
-  template <class P>
-  static HWY_INLINE void Advance(P*& p, int64_t by) {
-    p += by;
-    HideValue(p);
   }
 
   // The second tap is that of the output's own column.
@@ -280,9 +281,147 @@ struct StripWindow {
   }
 };
 
+// The same with tap numbers for strips two vectors wide, whose numbers are one vector of 16-bit lanes: masks of AVX2
+// are vectors, which one operation packs two of. 3x3 on 14x14 takes 0.55 of the time of flat planes, 2x2 on 13x13 0.45
+// of that of strips with numbers in 32-bit lanes. (Compares for equality on any port, of lanes whose zeros are
+// positive: 1.05.) Only where vectors may be members.
+//
+// Of the first tap the lower vector is looked up, of the last one the upper: other columns are in the row. Strip::at:
+// where those two are, and between them the column of the first tap, which may be before the row. Numbers count from
+// the row of the window's first tap.
+template <class L, int kK>
+struct StripPair {
+  using T = typename L::Element;
+  using D = hn::ScalableTag<typename L::Lane>;
+  using DI = hn::RebindToSigned<D>;
+  using D16 = hn::Repartition<int16_t, D>;
+  using V = hn::Vec<D>;
+  using V16 = hn::Vec<D16>;
+
+  struct Row {
+    V lo, hi;
+    V16 tap;
+  };
+  static HWY_INLINE V16 Wins(const Row& best, V lo, V hi) {
+    const D d;
+    const DI di;
+    return PackTaps(di, hn::BitCast(di, hn::VecFromMask(d, hn::Gt(lo, best.lo))),
+                    hn::BitCast(di, hn::VecFromMask(d, hn::Gt(hi, best.hi))));
+  }
+  static HWY_INLINE void Fold(Row& best, V lo, V hi, V16 tap) {
+    best.tap = hn::IfThenElse(hn::MaskFromVec(Wins(best, lo, hi)), tap, best.tap);
+    best.lo = hn::Max(best.lo, lo);
+    best.hi = hn::Max(best.hi, hi);
+  }
+  static HWY_INLINE void Fold(Row& best, const Row& row) { Fold(best, row.lo, row.hi, row.tap); }
+
+  static HWY_NOINLINE bool Taps(L lanes, const Strip& strip, const StripRows<T>& in) {
+    const D d;
+    const DI di;
+    const D16 d16;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+    const auto* table = static_cast<const hn::TFromD<DI>*>(strip.lanes);
+    const auto* numbers = static_cast<const hn::TFromD<DI>*>(strip.taps);
+    const auto i0 = hn::Load(di, table), i2 = hn::Load(di, table + 2 * n);
+    const V16 n0 = PackTaps(di, hn::Load(di, numbers), hn::Load(di, numbers + n));
+    const auto number = [&](int64_t tap) PEAKPOOL_INLINED { return hn::Set(d16, static_cast<int16_t>(tap)); };
+    const StripWalk walk(in, kK);
+    const int64_t x_pitch = in.x_pitch, y_pitch = in.y_pitch, taps_pitch = in.taps_pitch;
+    const int64_t first = strip.at[1] - strip.at[0], middle = first + strip.step, last = first + (kK - 1) * strip.step,
+                  last_hi = strip.at[2] - strip.at[0];
+    const V16 clamped0 = number((HWY_MAX(in.first, 0) - in.first) * kK),
+              clamped1 = number((HWY_MAX(in.first + 1, 0) - in.first) * kK);
+    const T* x = in.x + strip.at[0] + walk.begin;
+    T* y = in.y;
+    uint8_t* taps = in.taps;
+    auto ordered = hn::FirstN(d, hn::Lanes(d));
+    // `tap` is the number of the row's first one.
+    const auto row = [&](int tap) PEAKPOOL_INLINED {
+      const V own = LoadLanes(lanes, d, x + (kK == 3 ? middle : 0));
+      Row best = {LookupLanes(d, kK == 3 ? LoadLanes(lanes, d, x) : own, i0), LoadLanes(lanes, d, x + first + n), n0};
+      if constexpr (kK == 2) ordered = AndOrdered(d, ordered, own, best.hi);
+      const auto first_tap = hn::Add(n0, number(tap));
+      if constexpr (kK == 3) {
+        const V hi = LoadLanes(lanes, d, x + middle + n);
+        ordered = AndOrdered(d, ordered, own, hi);
+        best.tap = hn::Sub(first_tap, Wins(best, own, hi));
+        best.lo = hn::Max(best.lo, own);
+        best.hi = hn::Max(best.hi, hi);
+      }
+      const V lo = LoadLanes(lanes, d, x + last), hi = LookupLanes(d, LoadLanes(lanes, d, x + last_hi), i2);
+      if constexpr (kK == 3) {
+        Fold(best, lo, hi, number(tap + 2));
+      } else {
+        best.tap = hn::Sub(first_tap, Wins(best, lo, hi));
+        best.lo = hn::Max(best.lo, lo);
+        best.hi = hn::Max(best.hi, hi);
+      }
+      return best;
+    };
+    const auto store = [&](const Row& best) PEAKPOOL_INLINED {
+      lanes.Store(d, best.lo, y);
+      lanes.Store(d, best.hi, y + n);
+      Advance(y, y_pitch);
+    };
+    const auto back = [&](Row& best, int rows) PEAKPOOL_INLINED { best.tap = hn::Sub(best.tap, number(rows * kK)); };
+    for (int64_t p = in.planes; p > 0; --p) {
+      Row h0 = row(0), h1 = h0;
+      h0.tap = hn::Add(h0.tap, clamped0);
+      if constexpr (kK == 3) {
+        Advance(x, walk.to_second);
+        h1 = row(0);
+        h1.tap = hn::Add(h1.tap, clamped1);
+      }
+      Advance(x, walk.to_pairs);
+      for (int64_t i = walk.pairs; i > 0; --i) {
+        Row h2 = row(kK * (kK - 1));
+        Advance(x, x_pitch);
+        Row shared = h2;
+        if constexpr (kK == 3) {
+          shared = h1;
+          Fold(shared, h2);
+        }
+        Fold(h0, shared);
+        store(h0);
+        Row h3 = row(kK * kK);
+        Advance(x, x_pitch);
+        Fold(shared, h3);
+        store(shared);
+        back(shared, 1);
+        StorePackedTaps(di, h0.tap, shared.tap, taps_pitch, taps);
+        Advance(taps, 2 * taps_pitch);
+        h0 = kK == 3 ? h2 : h3;
+        h1 = h3;
+        back(h0, 2);
+        back(h1, 2);
+      }
+      Advance(x, walk.to_rest);
+      Row end = row(kK * (kK - 1));
+      for (int64_t i = walk.rest; i > 0; --i) {
+        if constexpr (kK == 3) Fold(h0, h1);
+        Fold(h0, end);
+        store(h0);
+        StorePackedTaps(di, h0.tap, h0.tap, 0, taps);
+        Advance(taps, taps_pitch);
+        h0 = kK == 3 ? h1 : end;
+        h1 = end;
+        back(h0, 1);
+        back(h1, 1);
+      }
+      Advance(x, walk.to_plane);
+      Advance(y, walk.y_to_plane);
+      Advance(taps, walk.taps_to_plane);
+    }
+    return SawNan<L>(d, ordered);
+  }
+};
+
 // The kernel whose first and third taps are loaded or looked up.
 template <class L>
-StripKernel<L> FindStripKernel(int64_t kernel, bool with_taps, bool left, bool right) {
+StripKernel<L> FindStripKernel(int64_t kernel, bool with_taps, bool pair, bool left, bool right) {
+  if constexpr (kHasPackedTaps) {
+    if (pair) return kernel == 2 ? &StripPair<L, 2>::Taps : &StripPair<L, 3>::Taps;
+  }
   if (kernel == 2) {
     if (with_taps) return left ? &StripWindow<L, 2, true, true>::Taps : &StripWindow<L, 2, false, false>::Taps;
     return left ? &StripWindow<L, 2, true, true>::Values : &StripWindow<L, 2, false, false>::Values;
@@ -339,6 +478,44 @@ template <class D>
   return true;
 }
 
+// The same for StripPair. False if the row has not the columns that it does not look up.
+template <class D>
+[[gnu::cold]] HWY_NOINLINE bool MakeStripPairs(D d, const Axis& w, uint8_t* scratch) {
+  using TI = hwy::MakeSigned<hn::TFromD<D>>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), outputs = HWY_MIN(w.output, 2 * n), step = w.dilation;
+  const int64_t to_last = (w.kernel - 1) * step;
+  Strip* strip = reinterpret_cast<Strip*>(scratch);
+  TI* tables = reinterpret_cast<TI*>(scratch + kStripTablesAt);
+  for (int64_t begin = 0; begin < w.output; begin += 2 * n, ++strip, tables += 6 * n) {
+    strip->begin = HWY_MIN(begin, w.output - outputs);
+    const int64_t first = strip->begin - w.pad_before, last = first + to_last;
+    strip->at[0] = HWY_MAX(first, 0);
+    strip->at[1] = first;
+    strip->at[2] = HWY_MAX(HWY_MIN(last, w.input - 2 * n) + n, 0);
+    strip->step = step;
+    strip->lanes = tables;
+    strip->taps = tables + 3 * n;
+    strip->left = strip->right = true;
+    if (first + HWY_MIN(step, n) < 0 || last + HWY_MIN(outputs, n) > w.input || last - step + outputs > w.input) {
+      return false;
+    }
+    for (int64_t lane = 0; lane < n; ++lane) {
+      int64_t column = first + lane, t = 0;
+      for (; column < 0; ++t) column += step;
+      const int64_t lower = column - strip->at[0];
+      column = last + HWY_MIN(n + lane, outputs - 1);
+      while (column >= w.input) column -= step;
+      const int64_t upper = outputs > n ? column - strip->at[2] : 0;
+      if (lower >= n || upper < 0 || upper >= n) return false;
+      tables[lane] = static_cast<TI>(lower);
+      tables[2 * n + lane] = static_cast<TI>(upper);
+      tables[3 * n + lane] = static_cast<TI>(t);
+      tables[4 * n + lane] = 0;
+    }
+  }
+  return true;
+}
+
 // True if done: short enough lines of dense enough planes.
 template <class L>
 [[gnu::cold]] HWY_NOINLINE bool ForwardStrips(const ForwardCall& call, L lanes, ForwardKernel separable) {
@@ -350,7 +527,9 @@ template <class L>
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const bool with_taps = call.taps.base != nullptr;
   const Strides& taps = call.taps.strides;
-  const int64_t strips = (w.output + n - 1) / n;
+  // How many outputs wide a strip is: two vectors, but 2x2 on short lines (7x7 and 8x8 would take 1.7 times as long).
+  const bool pairs = kHasPackedTaps && with_taps && (w.kernel == 3 || w.output > n);
+  const int64_t span = pairs ? 2 * n : n, strips = (w.output + span - 1) / span;
   if (g.axis[kDepth].kernel != 1 || g.input.axis[kHeight] != w.input || h.kernel != w.kernel || w.kernel < 2 ||
       w.kernel > 3 || h.stride != 1 || w.stride != 1 || w.pad_before % w.dilation != 0 || w.output > w.input ||
       strips > HWY_MIN(kMostStrips, (kStripSpareAt - kStripTablesAt) / (6 * n * size))) {
@@ -358,10 +537,10 @@ template <class L>
   }
   // What is faster flat, or without tap numbers line by line, if it can be.
   const bool is_same = w.output == w.input, is_dilated = h.dilation * w.dilation != 1;
-  if (is_same && 8 * w.output < (is_dilated ? 7 : 5) * n * strips + !is_dilated) return false;
+  if (is_same && !pairs && 8 * w.output < (is_dilated ? 7 : 5) * span * strips + !is_dilated) return false;
   if (with_taps) {
     // Masks that are vectors leave too few registers for three taps: 3x3 on 14x14 takes 1.1 times as long as flat.
-    if (!kHasLookupOfTwo && w.kernel == 3) return false;
+    if (!kHasLookupOfTwo && !pairs && w.kernel == 3) return false;
   } else if (kHasLookupOfTwo && size == 4) {
     // One operation looks up lanes of two vectors of a flat plane.
     if (is_same ? w.input > n : w.input > 3 * n) return false;
@@ -369,17 +548,18 @@ template <class L>
     return false;
   }
   // Vectors then reach into what follows a line: another line, which is stored later, or where there is none, scratch.
-  const bool is_narrow = w.input < n || w.output < n;
-  const int64_t x_size = h.input * w.input, y_room = (h.output + 1) * w.output + n;
+  const bool is_narrow = w.input < span || w.output < span;
+  const int64_t x_size = h.input * w.input, y_room = (h.output + 1) * w.output + span;
   if (is_narrow &&
       (h.dilation != 1 || g.input.axis[kHeight] != w.input || g.output.axis[kHeight] != w.output ||
-       (with_taps && taps.axis[kHeight] != w.output) || (x_size + n) * size > kStripYAt - kStripXAt ||
+       (with_taps && taps.axis[kHeight] != w.output) || (x_size + span) * size > kStripYAt - kStripXAt ||
        y_room * size > kStripTapsAt - kStripYAt || y_room > static_cast<int64_t>(kScratchBytes) - kStripTapsAt)) {
     return false;
   }
   uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
   const Strip* const strip = reinterpret_cast<const Strip*>(scratch);
-  if (!MakeStrips(d, w, with_taps, scratch)) return false;
+  const auto make = [&] { return pairs ? MakeStripPairs(d, w, scratch) : MakeStrips(d, w, with_taps, scratch); };
+  if (!make()) return false;
   StripRows<T> in;
   in.x_pitch = h.dilation * g.input.axis[kHeight];
   in.y_pitch = h.dilation * g.output.axis[kHeight];
@@ -389,7 +569,8 @@ template <class L>
   in.taps_plane = taps.channel;
   // The second taps, where NaNs are looked for, are not all inputs then.
   const bool loads = strip->left || strip->right;
-  const bool checks = loads && (w.output != w.input || (with_taps && w.pad_before != w.dilation));
+  const int64_t own = pairs && w.kernel == 2 ? 0 : w.dilation;
+  const bool checks = loads && (w.output != w.input || (with_taps && w.pad_before != own));
   // Lines [oh, stop) of planes: of dilated windows every so many lines, then those between.
   const auto pool = [&](int64_t planes, int64_t oh, int64_t stop, const T* x, T* y, uint8_t* y_taps) {
     bool nan = false;
@@ -407,7 +588,7 @@ template <class L>
         in.x = x + row * g.input.axis[kHeight];
         in.y = y + (line - oh) * g.output.axis[kHeight] + at.begin;
         in.taps = y_taps + (line - oh) * taps.axis[kHeight] + at.begin;
-        nan |= FindStripKernel<L>(w.kernel, with_taps, at.left, at.right)(lanes, at, in);
+        nan |= FindStripKernel<L>(w.kernel, with_taps, pairs, at.left, at.right)(lanes, at, in);
       }
     }
     return nan;
@@ -418,9 +599,9 @@ template <class L>
     T* y = static_cast<T*>(call.y) + y_at;
     uint8_t* y_taps = with_taps ? static_cast<uint8_t*>(call.taps.base) + taps_at : nullptr;
     int64_t plain = walk.planes;  // the others, usually the last one of a run, are copied
-    const int64_t lines = walk.stop - walk.oh, y_need = (lines - 1) * w.output + n;
+    const int64_t lines = walk.stop - walk.oh, y_need = (lines - 1) * w.output + span;
     const auto fits = [&](int64_t plane) {
-      return walk.x + plane * g.input.channel + x_size + n <= walk.x_end &&
+      return walk.x + plane * g.input.channel + x_size + span <= walk.x_end &&
              y_at + plane * g.output.channel + y_need <= walk.y_end &&
              (!with_taps || taps_at + plane * taps.channel + y_need <= walk.taps_end);
     };
@@ -438,14 +619,14 @@ template <class L>
         T* const x_copy = reinterpret_cast<T*>(scratch + kStripXAt);
         T* const y_copy = reinterpret_cast<T*>(scratch + kStripYAt);
         memcpy(x_copy, x, static_cast<size_t>(x_size) * sizeof(T));
-        memset(x_copy + x_size, 0, static_cast<size_t>(n) * sizeof(T));
+        memset(x_copy + x_size, 0, static_cast<size_t>(span) * sizeof(T));
         nan = pool(1, walk.oh, walk.stop, x_copy, y_copy, scratch + kStripTapsAt);
         memcpy(y, y_copy, static_cast<size_t>(lines * w.output) * sizeof(T));
         if (with_taps) memcpy(y_taps, scratch + kStripTapsAt, static_cast<size_t>(lines * w.output));
       }
       if (HWY_UNLIKELY(nan)) {
         walk.Redo(p, planes);
-        MakeStrips(d, w, with_taps, scratch);  // they live in the call's scratch
+        make();  // they live in the call's scratch
       }
       x += planes * g.input.channel;
       y += planes * g.output.channel;
