@@ -36,15 +36,43 @@ HWY_INLINE M OrderedLanes(D d, M ordered, V a, V b, Vs... more) {
   if constexpr (sizeof...(more) > 0) ordered = OrderedLanes(d, ordered, more...);
   return ordered;
 }
+// The same by squares, whose sum is NaN if there was one.
+template <class D, class V>
+HWY_INLINE V Squares(D /*d*/, V a) {
+  return hn::Mul(a, a);
+}
+template <class D, class V, class... Vs>
+HWY_INLINE V Squares(D d, V a, Vs... more) {
+  return hn::MulAdd(a, a, Squares(d, more...));
+}
+template <bool kBySquares, class D>
+HWY_INLINE auto NoNanYet(D d) {
+  if constexpr (kBySquares) {
+    return hn::Zero(d);
+  } else {
+    return hn::FirstN(d, hn::Lanes(d));
+  }
+}
 template <class L, class D, class M, class... Vs>
-HWY_INLINE void Note(D d, M& ordered, Vs... vectors) {
-  if constexpr (L::kTracksNan) {
-    ordered = hn::And(ordered, OrderedLanes(d, hn::FirstN(d, hn::Lanes(d)), vectors...));
+HWY_INLINE void Note(D d, M& seen, Vs... vectors) {
+  if constexpr (!L::kTracksNan) {
+    static_cast<void>(d), static_cast<void>(seen);
+  } else if constexpr (std::is_same<M, hn::Vec<D>>::value) {
+    seen = hn::Add(seen, Squares(d, vectors...));
+  } else {
+    seen = hn::And(seen, OrderedLanes(d, hn::FirstN(d, hn::Lanes(d)), vectors...));
   }
 }
 template <class L, class D, class M>
-HWY_INLINE bool SawNan(D d, M ordered) {
-  return L::kTracksNan && !hn::AllTrue(d, ordered);
+HWY_INLINE bool SawNan(D d, M seen) {
+  if constexpr (!L::kTracksNan) {
+    static_cast<void>(d), static_cast<void>(seen);
+    return false;
+  } else if constexpr (std::is_same<M, hn::Vec<D>>::value) {
+    return !hn::AllFalse(d, hn::IsNaN(seen));
+  } else {
+    return !hn::AllTrue(d, seen);
+  }
 }
 
 // 4 KB ahead of what stride 2 loads, of the columns in a pair of vectors: 3x3 on 112x112 in L3 takes 0.8 times as long.
