@@ -491,9 +491,15 @@ template <class I>
       }
       continue;
     }
-    const Axis height = {1, 1, 1, 1, 1, 0}, width = {step * size, step, kernel, size, 1, 0};
-    const WindowRows<I> rows(element, height, width, 1, call.accumulate, call.scratch);
-    rows.Part(dy, taps, windows, 0, 0, 1, dx, step * size);
+    const Axis height = {1, 1, 1, 1, 1, 0};
+    if (!call.accumulate) {
+      // As rows of one window each, as many as vectors hold. (As one row: 1.4 times as long.)
+      const Axis width = {size, 1, kernel, size, 1, 0};
+      WindowRows<I>(element, height, width, step, false, call.scratch).Whole(dy, taps, step, 0, step, dx);
+      continue;
+    }
+    const Axis width = {step * size, step, kernel, size, 1, 0};
+    WindowRows<I>(element, height, width, 1, true, call.scratch).Part(dy, taps, step, 0, 0, 1, dx, step * size);
   }
 }
 
