@@ -576,10 +576,7 @@ template <class L, class I>
           far && d.count == 1};
       T* const dx = plane.dx + h * g.input.axis[kHeight];
       if (moves) {
-        // The lines of one window, unless vectors of more than a few lines at a time evict each other.
-        if (cover.count != 0 && (height.kernel <= 4 || height.kernel * width.kernel > apart::MostSpreadTaps<I>())) {
-          done = HWY_MIN(HWY_MIN(height.kernel - cover.tap, height.input - h), call.end - line);
-        }
+        if (cover.count != 0) done = HWY_MIN(HWY_MIN(height.kernel - cover.tap, height.input - h), call.end - line);
         apart::ChannelsLastLines(
             element, width, g.channels, reinterpret_cast<const I*>(plane.dy) + cover.first * g.output.axis[kHeight],
             g.output.axis[kWidth], plane.taps + cover.first * strides.axis[kHeight], strides.axis[kWidth],
