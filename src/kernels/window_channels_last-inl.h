@@ -335,7 +335,6 @@ struct Sources {
   int64_t tap[3];  // columns of taps, relative to the first
   // Maxima in scratch over other taps of the window: to be joined, or stored instead of y.
   bool joins = false, stores = false;
-  int64_t ahead = 0;  // in bytes, to what the next pass reads, if that is to be fetched
 };
 
 // Rows per pass of windows that take several: fewer where each is on pages of its own (2048 channels 7x7: 2.5 us by 3,
@@ -380,31 +379,18 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
   const int64_t c1 = from.tap[1], c2 = from.tap[2];
   V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
   const int rows = from.rows;
-  constexpr bool kFetches = kColumns > 2 && kHas32Registers && sizeof(T) == 4;  // otherwise no gain
-  const int64_t ahead = from.ahead;
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   int64_t at = 0;
   for (int64_t pixel = 0; pixel < run.pixels; ++pixel, at += run.x_step, y += run.y_step) {
     for (int64_t i = 0; i < length; i += 2 * n) {
       i = HWY_MIN(i, last);
       V v0, v1;
-      const auto pool_rows = [&](auto fetches) PEAKPOOL_INLINED {
-        for (int r = 0; r < rows; ++r) {
-          const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[r]) + at + i;
-          if constexpr (decltype(fetches)::value) {
-            for (const T* q : {p, p + c1, p + c2}) FetchAhead(q, ahead), FetchAhead(q + b, ahead);
-          }
-          const V m0 = RowMax<L, kColumns, kFar>(d, lanes, p, c1, c2, e0, o0, t0);
-          const V m1 = RowMax<L, kColumns, kFar>(d, lanes, p + b, c1, c2, e1, o1, t1);
-          v0 = r == 0 ? m0 : hn::Max(v0, m0);
-          v1 = r == 0 ? m1 : hn::Max(v1, m1);
-        }
-      };
-      // A loop of its own: to ask in each row takes a fifth longer where nothing is fetched.
-      if (kFetches && HWY_UNLIKELY(ahead != 0)) {
-        pool_rows(std::true_type());
-      } else {
-        pool_rows(std::false_type());
+      for (int r = 0; r < rows; ++r) {
+        const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[r]) + at + i;
+        const V m0 = RowMax<L, kColumns, kFar>(d, lanes, p, c1, c2, e0, o0, t0);
+        const V m1 = RowMax<L, kColumns, kFar>(d, lanes, p + b, c1, c2, e1, o1, t1);
+        v0 = r == 0 ? m0 : hn::Max(v0, m0);
+        v1 = r == 0 ? m1 : hn::Max(v1, m1);
       }
       if (HWY_UNLIKELY(from.joins)) {
         v0 = hn::Max(v0, hn::LoadU(d, acc + i));
@@ -441,12 +427,6 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
   // The third column shares the first one's: with 16 registers, sums in memory take 1.4 times as long (3x3x3).
   V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0;
   const int rows = from.rows;
-  const int64_t ahead = from.ahead;
-  const auto fetch = [&](const T* p) PEAKPOOL_INLINED {
-    if (kColumns > 2 && HWY_UNLIKELY(ahead != 0)) {
-      for (const T* q : {p, p + c1, p + c2}) FetchAhead(q, ahead), FetchAhead(q + b, ahead);
-    }
-  };
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
   // Columns beyond the last repeat it, by a name that no tie lets through.
@@ -470,7 +450,6 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
         }
       };
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from.row[0]) + at + i;
-      fetch(p);
       VI name = hn::Set(di, static_cast<TI>(from.name[0]));
       row(p, name, v0, i0, e0, o0);
       row(p + b, name, v1, i1, e1, o1);
@@ -478,7 +457,6 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
         V w0, w1;
         VI j0, j1;
         p = reinterpret_cast<const T*>(from.row[r]) + at + i;
-        fetch(p);
         name = InRegister(hn::Set(di, static_cast<TI>(from.name[r])));
         row(p, name, w0, j0, e0, o0);
         row(p + b, name, w1, j1, e1, o1);
@@ -504,6 +482,70 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
     taps += run.tap_step * tap_bytes;
   }
   return NanNoted<L>(d, hn::Add(hn::Add(e0, e1), hn::Add(o0, o1)));
+}
+
+// A window of one row of kPassTaps taps or more, `pitch` elements apart from x on: so many per pass over all channels,
+// the last of which may see some again. NaNs are noted in as many sums: with fewer, their latency is what it takes
+// (2048 channels 7x7, 256-bit vectors: 3.5 -> 2.2 us). One vector at a time: two take 1.2 times as long for 100
+// channels. 126 pixels of 100 channels: 0.8 of the time that nine rows of three taps per pass take, without prefetch; 3
+// or 4 taps are up to 1.1 times as fast beyond 4 KB per pixel and 1.1 to 1.4 times as slow else.
+constexpr int64_t kPassTaps = 7;
+template <class L, bool kIndices, class T = typename L::Element>
+HWY_NOINLINE bool PoolRow(const Block& block, const char* x, int64_t pitch, int64_t columns, int first_name,
+                          int64_t length, char* to, uint8_t* HWY_RESTRICT taps) {
+  const L lanes = *static_cast<const L*>(block.lanes);
+  using Lane = typename L::Lane;
+  const hn::ScalableTag<Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  using V = hn::Vec<decltype(d)>;
+  using VI = hn::Vec<decltype(di)>;
+  using TI = hn::TFromD<decltype(di)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = columns - kPassTaps;
+  T* HWY_RESTRICT y = reinterpret_cast<T*>(to);
+  Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
+  TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
+  const VI one = hn::Set(di, 1);
+  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0;
+  for (int64_t k = 0; k < columns; k += kPassTaps) {
+    k = HWY_MIN(k, last);
+    const VI first = hn::Set(di, static_cast<TI>(first_name + k));
+    for (int64_t c = 0; c < length; c += n) {
+      c = HWY_MIN(c, length - n);
+      const T* HWY_RESTRICT p = reinterpret_cast<const T*>(x) + k * pitch + c;
+      V v = lanes.Load(d, p);
+      Note<L>(v, s0);
+      VI i = first;
+      VI name = first;
+      const auto tap = [&](V& seen) PEAKPOOL_INLINED {
+        p += pitch;
+        const V next = lanes.Load(d, p);
+        Note<L>(next, seen);
+        if constexpr (kIndices) {
+          name = hn::Add(name, one);
+          ArgMax(d, v, i, next, name, v, i);
+        } else {
+          v = hn::Max(v, next);
+        }
+      };
+      tap(s1), tap(s2), tap(s3), tap(s4), tap(s5), tap(s6);
+      if (HWY_LIKELY(k != 0)) {
+        const V before = hn::LoadU(d, acc + c);
+        if constexpr (kIndices) {
+          ArgMax(d, before, hn::LoadU(di, acc_taps + c), v, i, v, i);
+        } else {
+          v = hn::Max(before, v);
+        }
+      }
+      if (HWY_LIKELY(k != last)) {
+        hn::StoreU(v, d, acc + c);
+        if constexpr (kIndices) hn::StoreU(i, di, acc_taps + c);
+      } else {
+        lanes.Store(d, v, y + c);
+        if constexpr (kIndices) StoreTaps(di, i, block.tap_bytes, taps + c * block.tap_bytes);
+      }
+    }
+  }
+  return NanNoted<L>(d, hn::Add(hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)), hn::Add(hn::Add(s4, s5), s6)));
 }
 
 // Two neighbouring windows of 3 along one axis from the 3 + stride taps that they span.
@@ -905,6 +947,7 @@ struct Forms {
   int64_t size;  // of an element
   // Of rows of two and of three columns.
   bool (*run[2])(const Block&, const Sources&, const PixelRun&, char*, uint8_t*);
+  bool (*row)(const Block&, const char*, int64_t, int64_t, int, int64_t, char*, uint8_t*);
   bool (*shuffled)(const Block&, int64_t, ShuffledState&);
   bool (*disjoint)(const Block&, int64_t);
   // Of 2x2 stride 1, 3x3 stride 1 and 3x3 stride 2, where compiled.
@@ -960,10 +1003,6 @@ HWY_NOINLINE inline bool PoolLine(const Forms& forms, const Block& block, int64_
   const int64_t d_pitch = depth.dilation * g.input.axis[kDepth], h_pitch = height.dilation * g.input.axis[kHeight];
   // Outputs before this one have no taps beyond the input.
   const int64_t whole = (width.input - 1 - (width.kernel - 1) * width.dilation + width.pad_before) / width.stride + 1;
-  // Windows beyond the L2 cache, whose passes over near pixels are too short for the hardware to see (100 channels by
-  // 126 pixels: 28 -> 19 us).
-  const bool fetches = depth.kernel * height.kernel == 1 && pitch * size < kPageBytes &&
-                       g.batch * depth.input * height.input * width.input * pitch * size > (1 << 20);
   bool nan = false;
   for (int64_t ow = 0, pixels; ow < width.output; ow += pixels) {
     const int64_t first = width.FirstTap(ow), end = width.TapEnd(ow), columns = end - first;
@@ -997,8 +1036,13 @@ HWY_NOINLINE inline bool PoolLine(const Forms& forms, const Block& block, int64_
       uint8_t* const taps =
           !indices ? nullptr
                    : block.taps + (oh * block.tap_strides.axis[kHeight] + ow * run.tap_step + c) * block.tap_bytes;
+      if (!one_pass && part >= n && columns >= kPassTaps && end_d - first_d == 1 && end_h - first_h == 1) {
+        const int64_t from_x = corner + first_d * d_pitch + first_h * h_pitch + first * tap_pitch + c;
+        const int64_t name = (first_d * height.kernel + first_h) * width.kernel + first;
+        nan |= forms.row(block, block.x + from_x * size, tap_pitch, columns, static_cast<int>(name), part, y, taps);
+        continue;
+      }
       int64_t kd = first_d, kh = first_h, k = first;
-      from.ahead = one_pass || !fetches ? 0 : kMostRows * step * tap_pitch * size;
       const int64_t most = one_pass ? groups : pitch * size < kPageBytes ? kMostRows : kPassRows;
       for (int64_t done = 0; done < groups; done += most) {
         from.rows = static_cast<int>(HWY_MIN(most, groups - done));
@@ -1229,6 +1273,7 @@ constexpr Forms MakeForms() {
   Forms forms = {};
   forms.size = sizeof(Lane);
   if constexpr (kHasShuffled<L>) forms.shuffled = &ShuffledLine<L, kIndices>;
+  forms.row = &PoolRow<L, kIndices>;
   forms.disjoint = &PoolDisjoint<L, kIndices, kFar>;
   if constexpr (kIndices) {
     forms.run[0] = &PoolTaps<L, 2, kFar>;
