@@ -426,6 +426,28 @@ TEST_P(WindowKernel, StridedLines) {
   });
 }
 
+// Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end.
+TEST_P(WindowKernel, PackedLines) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_first == nullptr) return;
+    for (int i = 0; i < 250 && !HasFailure(); ++i) {
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), Draw(16, 40), 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      p.rank = 2;
+      const int64_t kernel = Draw(2, 3);
+      for (int a = 0; a < 2; ++a) {
+        p.kernel[a] = kernel;
+        p.stride[a] = 2;
+        p.input[a] = Draw(kernel, Draw(0, 3) == 0 ? 12 : a == 1 ? 130 : 40);
+        p.padding[a].after = Draw(0, Draw(0, 1));
+      }
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (Draw(0, 5) == 0) AddGaps(&p);
+      CheckForward("window_channels_first", kernels.window_channels_first, p);
+    }
+  });
+}
+
 // Windows around each input, over planes that follow each other closely or not, small ones, and ones of many blocks;
 // taps may lie apart, as far as beyond the plane.
 TEST_P(WindowKernel, CentredWindows) {

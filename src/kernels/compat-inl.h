@@ -574,6 +574,30 @@ HWY_INLINE void StorePackedTaps(DI /*di*/, V16 first, V16 second, int64_t pitch,
 #endif
 }
 
+// Stores what LoadTaps loads in another order: of lanes, or of bytes where taps are.
+template <class D, class Taps, class VI>
+HWY_INLINE void StoreTapsInOrder(D d, Taps taps, VI lanes, const uint8_t* bytes, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  static_cast<void>(lanes);
+  StoreTaps(d, hn::TableLookupBytes(taps, hn::LoadU(hn::Rebind<uint8_t, D>(), bytes)), to);
+#else
+  static_cast<void>(bytes);
+  StoreTaps(d, LookupLanes(hn::RebindToSigned<D>(), taps, lanes), to);
+#endif
+}
+
+// Lanes from `first` on; in memory, `ramp` is 0 for the lanes of a vector, then -1.
+template <class D>
+HWY_INLINE hn::Mask<D> LanesFrom(D d, size_t first, const hwy::MakeSigned<hn::TFromD<D>>* HWY_RESTRICT ramp) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  static_cast<void>(ramp);
+  static_cast<void>(d);
+  return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(~0u << first)};
+#else
+  return hn::MaskFromVec(hn::BitCast(d, hn::LoadU(hn::RebindToSigned<D>(), ramp + hn::Lanes(d) - first)));
+#endif
+}
+
 template <class D, class Taps>
 HWY_INLINE hn::Mask<D> TapsEqual(D d, Taps taps, Taps tap) {
   return LanesOfTaps(d, hn::Eq(taps, tap));

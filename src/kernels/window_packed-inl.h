@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Windows of 2x2 and 3x3 at stride 2 over short lines of f32, channels-first: the loop over vectors; see packed.cc for
+// what it is told.
+#if defined(PEAKPOOL_SRC_KERNELS_WINDOW_PACKED_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef PEAKPOOL_SRC_KERNELS_WINDOW_PACKED_INL_H_
+#undef PEAKPOOL_SRC_KERNELS_WINDOW_PACKED_INL_H_
+#else
+#define PEAKPOOL_SRC_KERNELS_WINDOW_PACKED_INL_H_
+#endif
+
+#include "hwy/highway.h"
+#include "src/kernels/compat-inl.h"
+#include "src/kernels/kernels.h"
+#include "src/kernels/lanes-inl.h"
+#include "src/kernels/packed.h"
+#include "src/kernels/slices-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace peakpool {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <class L>
+constexpr bool kHasPackedLines =
+    std::is_same<typename L::Lane, float>::value&& kHasMixedLanes<hn::ScalableTag<typename L::Lane>>;
+
+template <class L, int kK, bool kTaps>
+bool PoolPacked(const PackedCode& in, const PackedPlanes& planes) {
+  using T = typename L::Element;
+  using D = hn::ScalableTag<T>;
+  using V = hn::Vec<D>;
+  const D d;
+  const hn::RebindToSigned<D> di;
+  const L lanes{};
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  using VT = decltype(SetTap(d, 0));
+  const VT one = SetTap(d, 1), two = SetTap(d, 2), row1 = SetTap(d, kK), row2 = SetTap(d, 2 * kK);
+  const bool joins = in.joins;
+  const char* const all_tables = in.tables;
+  const int32_t* const ramp = in.ramp;
+  auto ordered = hn::FirstN(d, hn::Lanes(d));
+  for (int64_t p = 0; p < planes.planes; ++p) {
+    const T* const x0 = planes.x + p * planes.x_step;
+    T* y = planes.y + p * planes.y_step;
+    uint8_t* taps = planes.taps + p * planes.taps_step;
+    const uint64_t* step = in.steps;
+    for (int64_t s = 0; s < in.count; ++s) {
+      const PackedSegment& segment = in.segments[s];
+      const T *const x1 = x0 + segment.row1, *const x2 = x0 + segment.row2;
+      for (const uint64_t* const end = step + segment.steps; step != end; ++step) {
+        uint64_t word = *step;
+        HideValue(word);  // or it is loaded once for each of its parts
+        const int64_t at_x = word & 0xFFFF, at_y = (word >> 16) & 0xFFFF, at_z = (word >> 32) & 0xFFFF;
+        const int64_t outputs = (word >> 48) & 31;
+        const char* const tables = all_tables + (word >> 57) * PackedTablesSize(n);
+        const int32_t* const lane_tables = reinterpret_cast<const int32_t*>(tables);
+        const auto following = hn::Load(di, lane_tables), order = hn::Load(di, lane_tables + n);
+        const auto replaced = LanesFrom(d, (word >> 52) & 30, ramp);
+        const auto load = [&](const T* x, V& a, V& b) PEAKPOOL_INLINED {
+          a = LoadLanes(lanes, d, x + at_x);
+          b = LoadLanes(lanes, d, x + at_y);
+          if (joins) a = InRegister(hn::IfThenElse(replaced, hn::LoadU(d, x + at_z), a));
+        };
+        const auto columns = [&](V a, V b, V& v, V& even, V& odd) PEAKPOOL_INLINED {
+          even = InRegister(EvenMixed(d, a, b));
+          odd = InRegister(OddMixed(d, a, b));
+          v = hn::Max(even, odd);
+          if constexpr (kK == 3) v = hn::Max(v, LookupLanes(d, even, following));
+          v = InRegister(v);
+        };
+        V a, b, v, even, odd;
+        if constexpr (!kTaps) {
+          V a1, b1;
+          load(x0, a, b);
+          load(x1, a1, b1);
+          if constexpr (kK == 3) {
+            V a2, b2;
+            load(x2, a2, b2);
+            Note<L>(d, ordered, a, b, a1, b1, a2, b2);
+            a = hn::Max(a, a2);
+            b = hn::Max(b, b2);
+          } else {
+            Note<L>(d, ordered, a, b, a1, b1);
+          }
+          columns(hn::Max(a, a1), hn::Max(b, b1), v, even, odd);
+          lanes.Store(d, LookupLanes(d, v, order), y);
+        } else {
+          // Row by row: the horizontal maxima, then the first row that has the greatest one, and the first of its
+          // columns that has it.
+          load(x0, a, b);
+          Note<L>(d, ordered, a, b);
+          columns(a, b, v, even, odd);
+          VT tap = row1;
+          const auto fold = [&](const T* x, bool first) PEAKPOOL_INLINED {
+            V w, w_even, w_odd;
+            load(x, a, b);
+            Note<L>(d, ordered, a, b);
+            columns(a, b, w, w_even, w_odd);
+            const auto wins = hn::Gt(w, v);
+            v = InRegister(hn::Max(v, w));
+            even = InRegister(hn::IfThenElse(wins, w_even, even));
+            if constexpr (kK == 3) odd = InRegister(hn::IfThenElse(wins, w_odd, odd));
+            const auto where = TapsWhere(d, wins);
+            tap = InRegister(first ? hn::IfThenElseZero(where, row1) : hn::IfThenElse(where, row2, tap));
+          };
+          fold(x1, true);
+          if constexpr (kK == 3) fold(x2, false);
+          VT column = one;
+          if constexpr (kK == 3) column = hn::IfThenElse(TapsWhere(d, hn::Eq(odd, v)), one, two);
+          column = hn::IfThenZeroElse(TapsWhere(d, hn::Eq(even, v)), column);
+          lanes.Store(d, LookupLanes(d, v, order), y);
+          StoreTapsInOrder(d, hn::Add(tap, column), order, reinterpret_cast<const uint8_t*>(lane_tables + 2 * n), taps);
+        }
+        y += outputs;
+        taps += outputs;
+      }
+    }
+  }
+  return SawNan<L>(d, ordered);
+}
+
+// True if done: lines so short that leaving no lanes idle gains more than sharing rows between two lines.
+template <class L>
+bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
+  const hn::ScalableTag<float> d;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const Axis& width = call.geometry->axis[kWidth];
+  const bool taps = call.taps.base != nullptr, three = width.kernel == 3;
+  const int64_t most = three ? (taps ? 40 : 32) : (taps ? 64 : 4 * n);
+  // Writing the steps down takes as long as a few planes.
+  if (call.end - call.begin < 16 * call.geometry->axis[kHeight].output) return false;
+  if (width.output > most || (n >= 16 && 2 * (width.output + width.kernel - 2) <= n)) return false;
+  PackedKernel kernel = three ? &PoolPacked<L, 3, false> : &PoolPacked<L, 2, false>;
+  if (taps) kernel = three ? &PoolPacked<L, 3, true> : &PoolPacked<L, 2, true>;
+  return ForwardPacked(call, n, kernel, separable);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace peakpool
+HWY_AFTER_NAMESPACE();
+
+#endif  // PEAKPOOL_SRC_KERNELS_WINDOW_PACKED_INL_H_
