@@ -215,7 +215,7 @@ class Scatter {
   }
 
   // Has sums ready up to a position.
-  void Open(const Tile& tile, int64_t end) {
+  [[gnu::noinline]] void Open(const Tile& tile, int64_t end) {
     if (end <= opened_) return;
     const Range positions = {opened_, std::min(std::max(end, opened_ + kStep), tile.positions.end)};
     opened_ = positions.end;
@@ -229,7 +229,7 @@ class Scatter {
     });
   }
   // Puts those before a position into dx, if they are so many.
-  void Close(const Tile& tile, int64_t end, int64_t least) {
+  [[gnu::noinline]] void Close(const Tile& tile, int64_t end, int64_t least) {
     end = std::min(end, opened_);
     if (end - closed_ < least) return;
     const Range positions = {closed_, end};
