@@ -458,6 +458,23 @@ HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
 #endif
 }
 
+// Two vectors of them to two places: where bytes take several steps, most are shared.
+template <class DI, class VI = hn::Vec<DI>>
+HWY_INLINE void StoreBytesPair(DI di, VI a, VI b, uint8_t* HWY_RESTRICT to_a, uint8_t* HWY_RESTRICT to_b) {
+#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+  if constexpr (sizeof(VI) == 32 && sizeof(hn::TFromD<DI>) == 4) {
+    static_cast<void>(di);
+    const __m256i words = _mm256_packs_epi32(a.raw, b.raw), bytes = _mm256_packs_epi16(words, words);
+    const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to_a), both);
+    _mm_storeh_pd(reinterpret_cast<double*>(to_b), _mm_castsi128_pd(both));
+    return;
+  }
+#endif
+  StoreBytes(di, a, to_a);
+  StoreBytes(di, b, to_b);
+}
+
 // Window taps for as many lanes as d has, to be compared with TapIs. AVX3 compares bytes, whose mask fits any lane
 // size; elsewhere the taps are widened once.
 template <class D>
