@@ -465,7 +465,8 @@ struct Window {
     const int64_t out_width = in.out_width, pad = in.pad, last = out_width - n;
     // 2x2 in vectors of a cache line takes 0.8 of the time by squares (56x56; 3x3 1.1: its maxima leave room for
     // masks).
-    auto ordered = NoNanYet < kK == 2 && kWholeCacheLine < D >> (d);
+    constexpr bool kBySquares = kK == 2 && kWholeCacheLine<D>;
+    auto ordered = NoNanYet<kBySquares>(d);
     for (int64_t step = 0; step < in.steps; ++step) {
       T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
       const Columns columns(lanes, in, step);
