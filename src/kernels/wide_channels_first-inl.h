@@ -458,6 +458,14 @@ struct RowPairs {
   int64_t to_row, rows;
 };
 
+// The 2N lanes of two vectors from those on by which windows of `kernel` lanes grow in a step, as LookupTwo's index.
+// (g++ builds Iota of a variable through memory.)
+template <class DI>
+HWY_INLINE hn::Vec<DI> StepLanes(DI di, int64_t kernel, int step) {
+  const int64_t have = int64_t{1} << step, first = HWY_MAX(HWY_MIN(have, kernel - have), 0);
+  return hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<hn::TFromD<DI>>(first)));
+}
+
 // Windows of `kernel` elements, no more than 2^kSteps or two vectors, that begin at from, from + 1 and so on: `vectors`
 // of them, which may replace what they are computed from. Reads kSteps vectors further.
 template <class L, int kSteps, class T = typename L::Element>
@@ -466,13 +474,8 @@ template <class L, int kSteps, class T = typename L::Element>
   const hn::RebindToSigned<decltype(d)> di;
   using V = hn::Vec<decltype(d)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const auto shift = [&](int step) PEAKPOOL_INLINED {
-    const int64_t have = int64_t{1} << step;
-    // The 2N lanes of two vectors from here on, as LookupTwo's index. (g++ builds Iota of a variable through memory.)
-    const int64_t first = HWY_MAX(HWY_MIN(have, kernel - have), 0);
-    return hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<hn::TFromD<decltype(di)>>(first)));
-  };
-  const auto i0 = shift(0), i1 = shift(1), i2 = shift(2), i3 = shift(3), i4 = shift(4);
+  const auto i0 = StepLanes(di, kernel, 0), i1 = StepLanes(di, kernel, 1), i2 = StepLanes(di, kernel, 2),
+             i3 = StepLanes(di, kernel, 3), i4 = StepLanes(di, kernel, 4);
   for (int64_t r = 0; r < pairs.rows; ++r) {
     const T* from = pairs.from + r * pairs.from_row;
     T* to = pairs.to + r * pairs.to_row;
@@ -556,8 +559,8 @@ HWY_NOINLINE void SlideRowsOf(L lanes, RowPairs<T> pairs, int64_t kernel, T* spa
   } while (have < kernel);
 }
 
-// SlideRowsOf with tap numbers, through memory: first five taps at once, then three windows. All but the last step go
-// to `spare`, as far apart as `from`; `vectors` whole ones.
+// SlideRowsOf with tap numbers; through memory first five taps at once, then three windows. All but the last step go to
+// `spare`, as far apart as `from`; `vectors` whole ones.
 template <class T, class TI>
 struct TapRowPairs {
   RowPairs<T> values;
@@ -566,9 +569,60 @@ struct TapRowPairs {
   TI* spare_taps;
   TI first, step;  // added to the taps of the first row; more so from row to row
 };
+
+// SlideRows with tap numbers. (256x256, 31 s1, in 0.6 of the time that memory takes, 5 s1 in 0.84.)
+template <class L, int kSteps, class T, class TI>
+[[gnu::hot]] HWY_NOINLINE void SlideTaps(L raw, const TapRowPairs<T, TI>& pairs, int64_t kernel, int64_t vectors) {
+  const hn::ScalableTag<typename L::Lane> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  using V = hn::Vec<decltype(d)>;
+  using VI = hn::Vec<decltype(di)>;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const VI i0 = StepLanes(di, kernel, 0), i1 = StepLanes(di, kernel, 1), i2 = StepLanes(di, kernel, 2),
+           i3 = StepLanes(di, kernel, 3), i4 = StepLanes(di, kernel, 4);
+  const VI one = hn::Set(di, TI{1}), whole = hn::Set(di, static_cast<TI>(n));
+  for (int64_t r = 0; r < pairs.values.rows; ++r) {
+    const T* from = pairs.values.from + r * pairs.values.from_row;
+    T* to = pairs.values.to + r * pairs.values.to_row;
+    TI* to_taps = pairs.to_taps + r * pairs.values.to_row;
+    V p0 = raw.Load(d, from), p1 = p0, p2 = p0, p3 = p0, p4 = p0;
+    // Taps are columns until they are stored, and the first step's need no lookup.
+    VI column = hn::Iota(di, 0), t1 = column, t2 = column, t3 = column, t4 = column;
+    VI begin = hn::Sub(column, hn::Set(di, static_cast<TI>(pairs.first + r * pairs.step)));
+    for (int64_t v = 1 - kSteps; v < vectors; ++v) {
+      from += n;
+      const V x = raw.Load(d, from);
+      V w = p0;
+      VI t = column;
+      FoldLater(d, LookupTwo(d, p0, x, i0), hn::Add(column, one), w, t);
+      column = hn::Add(column, whole);
+      p0 = x;
+      const auto step = [&](VI index, V& p, VI& tap) PEAKPOOL_INLINED {
+        V grown = p;
+        VI grown_tap = tap;
+        FoldLater(d, LookupTwo(d, p, w, index), LookupTwo(di, tap, t, index), grown, grown_tap);
+        p = w, tap = t;
+        w = grown, t = grown_tap;
+      };
+      step(i1, p1, t1), step(i2, p2, t2);
+      if constexpr (kSteps > 3) step(i3, p3, t3), step(i4, p4, t4);
+      if (v < 0) continue;
+      hn::StoreU(w, d, to + v * n);
+      hn::StoreU(hn::Sub(t, begin), di, to_taps + v * n);
+      begin = hn::Add(begin, whole);
+    }
+  }
+}
+
 template <class L, class T, class TI>
 [[gnu::cold]] HWY_NOINLINE void SlideTapRows(L raw, const TapRowPairs<T, TI>& pairs, int64_t kernel, int64_t vectors,
                                              int64_t n) {
+  if constexpr (kHasLookupOfTwo && sizeof(T) == 4) {
+    if (kernel <= 2 * n) {
+      kernel <= 8 ? SlideTaps<L, 3>(raw, pairs, kernel, vectors) : SlideTaps<L, 5>(raw, pairs, kernel, vectors);
+      return;
+    }
+  }
   int64_t have = 1;
   do {
     const int64_t terms = have == 1 ? HWY_MIN(kernel, 5) : HWY_MIN((kernel + have - 1) / have, 3);
