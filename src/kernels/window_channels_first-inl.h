@@ -25,6 +25,7 @@
 #include "src/kernels/window-inl.h"
 #include "src/kernels/window_flat-inl.h"
 #include "src/kernels/window_packed-inl.h"
+#include "src/kernels/window_pairs-inl.h"
 #include "src/kernels/window_strided-inl.h"
 #include "src/kernels/window_strips-inl.h"
 
@@ -1015,6 +1016,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   // long).
   if (sizeof(typename L::Lane) >= 4 && g.axis[kDepth].kernel > 2) return separable(call);
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  if constexpr (kHasPairs<L>) {
+    if (square && width.stride == 2 && width.kernel == 2 && ForwardPairs(call, lanes, separable)) return;
+  }
   if constexpr (kHasPackedLines<L>) {
     if (square && width.stride == 2 && PoolPackedLines<L>(call, separable)) return;
   }
