@@ -308,14 +308,21 @@ struct SumLanes {
     } else if constexpr (std::is_same<T, BF16>::value) {
       // A NaN may overflow into the sign. (Magnitude and sign apart, as below: 1.5 to 2 times as long.)
       const hn::RebindToUnsigned<D> du;
-      const hn::RebindToSigned<D> di;
       const hn::Rebind<uint16_t, D> d16;
+      uint16_t* const to = reinterpret_cast<uint16_t*>(p);
       const auto bits = hn::BitCast(du, v);
       const auto even = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
-      const auto half = hn::BitCast(di, hn::ShiftRight<16>(hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), even)));
-      const auto nan = hn::RebindMask(di, hn::IsNaN(v));
-      hn::StoreU(hn::DemoteTo(d16, hn::IfThenElse(nan, hn::Set(di, FloatBits<T>::kNan), half)), d16,
-                 reinterpret_cast<uint16_t*>(p));
+      const auto nan = hn::BitCast(du, hn::Set(hn::RebindToSigned<D>(), FloatBits<float>::kNan));
+      const auto rounded =
+          hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), nan, hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), even));
+      if constexpr (kHasLookup<int16_t> && hn::MaxLanes(D()) >= 16) {
+        const hn::Repartition<uint16_t, D> words;  // one permutation
+        const auto halves = hn::BitCast(words, rounded);
+        hn::StoreU(hn::LowerHalf(d16, OddLanes(words, halves, halves)), d16, to);
+      } else {
+        const hn::RebindToSigned<D> di;
+        hn::StoreU(hn::DemoteTo(d16, hn::BitCast(di, hn::ShiftRight<16>(rounded))), d16, to);
+      }
     } else {
       const hn::RebindToSigned<D> di;
       const auto bits = hn::BitCast(di, v);
