@@ -781,6 +781,30 @@ TEST_P(Kernel, WindowsWithDepthOfLongLines) {
   });
 }
 
+// The same channels-last, where neighbouring windows share slices; long lines are pooled in parts.
+TEST_P(Kernel, WindowsWithDepthOfManyChannels) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.window_channels_last == nullptr) return;
+    const int64_t lanes = static_cast<int64_t>(kernels.lanes);
+    for (int i = 0; i < 24; ++i) {
+      const int64_t stride = Draw(1, 2), channels = i % 8 == 0 ? Draw(9, 11) * lanes + 3 : Draw(lanes, 3 * lanes);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, Draw(1, 2), channels, 1, 1, PEAKPOOL_INDEX_WINDOW_U8);
+      p.rank = 3;
+      for (int a = 0; a < 3; ++a) {
+        p.kernel[a] = a == 0 ? Draw(2, 3) : 3;
+        p.stride[a] = a == 0 ? Draw(1, p.kernel[a] - 1) : stride;
+        p.dilation[a] = 1;
+        p.padding[a] = {Draw(0, 1), Draw(0, 1)};
+        p.input[a] = a == 0 ? Draw(3, 9) : a == 1 ? Draw(3, 12) : i % 8 == 0 ? Draw(40, 50) : Draw(3, 12);
+      }
+      Resolve(&p);
+      if (Draw(0, 3) == 0) AddGaps(&p);
+      CheckForward("window_channels_last", kernels.window_channels_last, p);
+      if (HasFailure()) return;
+    }
+  });
+}
+
 // Planes of about one vector to a few, one window each.
 TEST_P(Kernel, SeparableTakesWholePlanes) {
   ForEachTarget([&](const Kernels& kernels) {

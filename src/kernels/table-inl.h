@@ -66,6 +66,9 @@ Kernels MakeKernels() {
   }
   if constexpr (kHasWindowChannelsLast<L>) {
     k.window_channels_last = [](const ForwardCall& call) {
+      if constexpr (std::is_floating_point<T>::value) {
+        if (WindowDepthLast<T>(call, &Separable<T>)) return;
+      }
       WindowChannelsLast(call, MakeWindowLanes<T>(), &Separable<T>);
     };
   }
