@@ -18,9 +18,10 @@ namespace {
 
 class PackedRun {
  public:
-  PackedRun(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable)
+  PackedRun(const ForwardCall& call, int64_t lanes, PackedKernel kernel, PackedKernel unjoined, ForwardKernel separable)
       : call_(call),
         kernel_(kernel),
+        unjoined_(unjoined != nullptr ? unjoined : kernel),
         separable_(separable),
         g_(*call.geometry),
         width_(g_.axis[kWidth]),
@@ -99,7 +100,7 @@ class PackedRun {
     at.x += begin * height_.stride * width_.input;
     at.y += begin * width_.output;
     if (with_taps_) at.taps += begin * width_.output;
-    return kernel_(code, at);
+    return (code.joins ? kernel_ : unjoined_)(code, at);
   }
 
   // Whether lines up to `stop` of a plane load and store inside of the run around it.
@@ -134,7 +135,7 @@ class PackedRun {
         outputs = next;
       }
     }
-    bool nan = Pool(begin, code);
+    bool nan = outputs > 0 && Pool(begin, code);
     inside = begin + outputs / width_.output;
     if (inside == stop) return nan;
     Write(inside, stop, edge_steps_, segments, code);
@@ -243,7 +244,7 @@ class PackedRun {
   }
 
   const ForwardCall& call_;
-  const PackedKernel kernel_;
+  const PackedKernel kernel_, unjoined_;
   const ForwardKernel separable_;
   const Geometry& g_;
   const Axis &width_, &height_;
@@ -271,8 +272,9 @@ class PackedRun {
 
 }  // namespace
 
-bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable) {
-  return PackedRun(call, lanes, kernel, separable).Run();
+bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, PackedKernel unjoined,
+                   ForwardKernel separable) {
+  return PackedRun(call, lanes, kernel, unjoined, separable).Run();
 }
 
 }  // namespace peakpool

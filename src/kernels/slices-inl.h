@@ -63,6 +63,16 @@ HWY_INLINE void Note(D d, M& seen, Vs... vectors) {
     seen = hn::And(seen, OrderedLanes(d, hn::FirstN(d, hn::Lanes(d)), vectors...));
   }
 }
+// The same where masks are vectors and chain at no cost: 3x3 s2 with tap numbers takes 0.95 of the time on AVX2,
+// without 1.04.
+template <class L, class D, class M, class... Vs>
+HWY_INLINE void NoteInTurn(D d, M& seen, Vs... vectors) {
+  if constexpr (L::kTracksNan && !kHas32Registers) {
+    seen = OrderedLanes(d, seen, vectors...);
+  } else {
+    Note<L>(d, seen, vectors...);
+  }
+}
 template <class L, class D, class M>
 HWY_INLINE bool SawNan(D d, M seen) {
   if constexpr (!L::kTracksNan) {

@@ -776,7 +776,7 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
         V hi = v;
         load(x, v, hi);
         if (HWY_UNLIKELY(beyond)) hi = ShiftLanes(d, hi, hi, 1);
-        Note<L>(d, ordered, v, hi);
+        NoteInTurn<L>(d, ordered, v, hi);
         columns(x, v, hi, v, v0, v1);
       };
       V r0, r00, r01, r1, r10, r11, r2, r20, r21, r3, r30, r31, r4, r40, r41;
