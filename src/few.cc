@@ -38,20 +38,6 @@ struct Keys<F16> : FloatKeys<int16_t, 0x7C00, 0x7E00> {};
 template <>
 struct Keys<BF16> : FloatKeys<int16_t, 0x7F80, 0x7FC0> {};
 
-// The taps of an output that are not padding: where in x, and where in the window.
-template <class Visit>
-void ForEachTap(const Geometry& g, const OutputPosition& output, Visit visit) {
-  int64_t position[3], tap[3];
-  const auto along = [&](int a, auto inner) {
-    const Axis& axis = g.axis[a];
-    for (tap[a] = axis.FirstTap(output.o[a]); tap[a] < axis.TapEnd(output.o[a]); ++tap[a]) {
-      position[a] = axis.Begin(output.o[a]) + tap[a] * axis.dilation;
-      inner();
-    }
-  };
-  along(kDepth, [&] { along(kHeight, [&] { along(kWidth, [&] { visit(position, tap); }); }); });
-}
-
 // Without a branch, which nobody could predict.
 int32_t Either(bool first, int32_t a, int32_t b) { return b ^ ((a ^ b) & -int32_t{first}); }
 
@@ -109,14 +95,33 @@ void ListFewTaps(const Shape& shape, FewTaps* few) {
   const Numbering numbering = NumberingOf(g, shape.problem.index_format);
   FewTaps::Tap* tap = few->tap;
   const auto list = [&](const OutputPosition& output) {
-    FewTaps::Tap* const first = tap;
-    ForEachTap(g, output, [&](const int64_t(&position)[3], const int64_t(&of_window)[3]) {
-      const int64_t(&named)[3] = numbering.of_taps ? of_window : position;
-      *tap++ = {
-          static_cast<int32_t>(OffsetOf({output.n, output.c, {position[0], position[1], position[2]}}, g.input)),
-          static_cast<int32_t>(OffsetOf({output.n, output.c, {named[0], named[1], named[2]}}, numbering.strides))};
-    });
-    few->output[few->outputs++] = {static_cast<int32_t>(OffsetOf(output, g.output)), static_cast<int32_t>(tap - first)};
+    FewTaps::Tap* const listed = tap;
+    int64_t first[3], end[3], t[3];
+    // Of the window's first tap: where it is, and its number.
+    int64_t offset = output.n * g.input.batch + output.c * g.input.channel;
+    int64_t index = output.n * numbering.strides.batch + output.c * numbering.strides.channel;
+    for (int a = 0; a < 3; ++a) {
+      const Axis& axis = g.axis[a];
+      first[a] = axis.FirstTap(output.o[a]);
+      end[a] = axis.TapEnd(output.o[a]);
+      offset += axis.Begin(output.o[a]) * g.input.axis[a];
+      index += numbering.of_taps ? 0 : axis.Begin(output.o[a]) * numbering.strides.axis[a];
+    }
+    for (t[0] = first[0]; t[0] < end[0]; ++t[0]) {
+      for (t[1] = first[1]; t[1] < end[1]; ++t[1]) {
+        for (t[2] = first[2]; t[2] < end[2]; ++t[2]) {
+          int64_t tap_offset = offset, tap_index = index;
+          for (int a = 0; a < 3; ++a) {
+            const int64_t step = t[a] * g.axis[a].dilation;
+            tap_offset += step * g.input.axis[a];
+            tap_index += (numbering.of_taps ? t[a] : step) * numbering.strides.axis[a];
+          }
+          *tap++ = {static_cast<int32_t>(tap_offset), static_cast<int32_t>(tap_index)};
+        }
+      }
+    }
+    few->output[few->outputs++] = {static_cast<int32_t>(OffsetOf(output, g.output)),
+                                   static_cast<int32_t>(tap - listed)};
   };
   OutputPosition output;
   for (output.n = 0; output.n < g.batch; ++output.n) {
