@@ -343,8 +343,8 @@ Strips<T> MakeStrips() {
   }
   // Where a vector is long for the planes of usual networks, half a vector stores less that is overwritten later, and
   // fewer of its loads and stores cross a cache line. Only these targets gain from kernels that cannot accumulate; the
-  // size of either is spent on f32 alone. (Two planes in the halves of a
-  // vector instead: 13x13 at 3x3 s2 took 0.88 of the time, larger planes as long as before, 8 KB.)
+  // size of either is spent on f32 alone. (Two planes in the halves of a vector instead took 0.88 of the time for 13x13
+  // at 3x3 s2, as long as before for larger ones, and 8 KB more.)
   if constexpr (std::is_same<T, float>::value && hn::MaxLanes(d) * sizeof(float) >= 64) {
     strips.whole = &StripOfLanes<T, kKernel, kStride, kOddPad, false, false>;
     strips.half = &StripOfLanes<T, kKernel, kStride, kOddPad, false, true>;
