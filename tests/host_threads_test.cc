@@ -76,10 +76,10 @@ class Counted {
 
 // Each algorithm and direction that the library has; large enough to be split.
 const char* const kProblems[] = {
-    "f32 nchw 2x8x64x64 k3 s2 p1 window-u8",       "f32 nhwc 2x67x40x40 k2 s2 window-u8",
-    "f32 nchw 1x8x90x90 k3 s1 p1 plane-i64",       "f16 nhwc 2x48x64x64 k3 s2 p1 window-u16",
-    "f32 nchw 1x4x120x120 k7 s1 p3 plane-i32",     "f32 nchw 2x3x200x200 a60x70 tensor-i64",
-    "f32 nchw 2x8x64x64 k3 s2 p1 im2col plane-i64"};
+    "f32 nchw 2x32x64x64 k3 s2 p1 window-u8",       "f32 nhwc 2x67x40x40 k2 s2 window-u8",
+    "f32 nchw 1x8x90x90 k3 s1 p1 plane-i64",        "f16 nhwc 2x48x64x64 k3 s2 p1 window-u16",
+    "f32 nchw 1x4x120x120 k7 s1 p3 plane-i32",      "f32 nchw 2x3x200x200 a60x70 tensor-i64",
+    "f32 nchw 2x16x64x64 k3 s2 p1 im2col plane-i64"};
 
 // Runs everything on the executor, which must have been used for it, and compares with the serial one's bytes.
 void RunEverything(const peakpool_executor& inner, int most_threads) {
