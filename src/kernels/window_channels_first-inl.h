@@ -979,7 +979,9 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
         if (kSmall && width.output > n && 2 * width.output < 3 * n) return nullptr;
         if constexpr (kS == 2 && kK == 3) return TakesLinePairs(width) && square ? &Window3x3<L, D> : nullptr;
         if (square) return &Window<L, D, kK, kS, true>::Values;
-        if constexpr (kFull && !kSmall && kS == 1) return &Window<L, D, kK, kS, false>::Values;
+        // Of f64 those of two columns are separable's: 2x2x2 takes 0.8 of the time (AVX2 1.07), 1x3 would take twice.
+        if constexpr (kFull && !kSmall && (kK == 3 || sizeof(hn::TFromD<D>) == 4) && kS == 1)
+          return &Window<L, D, kK, kS, false>::Values;
         return nullptr;
       }
     };
@@ -989,8 +991,8 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
     if (width.stride == 1) return width.kernel == 3 ? kernel(k3, k1) : kernel(k2, k1);
     if constexpr (kFull && !kSmall) return width.kernel == 3 || kTaps ? kernel(k3, k2) : kernel(k2, k2);
   }
-  // Shorter lines of f32 are strips or flat planes, nearly all; 2 lanes of f64 are not worth it.
-  constexpr bool kHalves = kSmall ? hn::MaxLanes(D()) >= 32 : kFull && sizeof(hn::TFromD<D>) == 8 && kBytes >= 64;
+  // Shorter lines of f32 and f64 are strips or flat planes, nearly all.
+  constexpr bool kHalves = kSmall && hn::MaxLanes(D()) >= 32;
   if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && kHalves) {
     return FindLineKernel<L, kTaps>(hn::Half<D>(), width, square);
   } else {
@@ -1006,7 +1008,7 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
   const bool is_fused = height.kernel <= 3 && (width.kernel == 2 || width.kernel == 3);
-  if constexpr (std::is_same<typename L::Lane, float>::value) {
+  if constexpr (kHasStrips<L>) {
     if (ForwardStrips(call, lanes, separable)) return;
   }
   if (height.dilation * width.dilation != 1 || !is_fused) {

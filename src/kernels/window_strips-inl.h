@@ -28,6 +28,11 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// f64 with AVX2 (0.8 of the time) and 16-bit lanes with AVX-512 (0.9) would be 5 KB and 25 KB of code.
+template <class L>
+constexpr bool kHasStrips = std::is_same<typename L::Lane, float>::value ||
+                            (kHasLookupOfTwo && std::is_same<typename L::Lane, double>::value);
+
 // A strip: its first output, and for each of three taps where elements are loaded, in which lanes of those (`lanes`:
 // vectors of lane indices) its elements are and their tap numbers in a row (`taps`).
 struct Strip {
@@ -419,15 +424,20 @@ struct StripPair {
 // The kernel whose first and third taps are loaded or looked up.
 template <class L>
 StripKernel<L> FindStripKernel(int64_t kernel, bool with_taps, bool pair, bool left, bool right) {
-  if constexpr (kHasPackedTaps) {
+  if constexpr (kHasPackedTaps && sizeof(typename L::Lane) == 4) {
     if (pair) return kernel == 2 ? &StripPair<L, 2>::Taps : &StripPair<L, 3>::Taps;
   }
-  if (kernel == 2) {
-    if (with_taps) return left ? &StripWindow<L, 2, true, true>::Taps : &StripWindow<L, 2, false, false>::Taps;
-    return left ? &StripWindow<L, 2, true, true>::Values : &StripWindow<L, 2, false, false>::Values;
+  if constexpr (sizeof(typename L::Lane) == 4) {
+    if (kernel == 2) {
+      if (with_taps) return left ? &StripWindow<L, 2, true, true>::Taps : &StripWindow<L, 2, false, false>::Taps;
+      return left ? &StripWindow<L, 2, true, true>::Values : &StripWindow<L, 2, false, false>::Values;
+    }
+    if constexpr (kHasLookupOfTwo) {
+      if (with_taps && !left && !right) return &StripWindow<L, 3, false, false>::Taps;
+    }
   }
   if constexpr (kHasLookupOfTwo) {
-    if (with_taps) return left || right ? &StripWindow<L, 3, true, true>::Taps : &StripWindow<L, 3, false, false>::Taps;
+    if (with_taps) return &StripWindow<L, 3, true, true>::Taps;
   }
   if (left) return right ? &StripWindow<L, 3, true, true>::Values : &StripWindow<L, 3, true, false>::Values;
   return right ? &StripWindow<L, 3, false, true>::Values : &StripWindow<L, 3, false, false>::Values;
@@ -528,13 +538,15 @@ template <class L>
   const bool with_taps = call.taps.base != nullptr;
   const Strides& taps = call.taps.strides;
   // How many outputs wide a strip is: two vectors, but 2x2 on short lines (7x7 and 8x8 would take 1.7 times as long).
-  const bool pairs = kHasPackedTaps && with_taps && (w.kernel == 3 || w.output > n);
+  const bool pairs = kHasPackedTaps && size == 4 && with_taps && (w.kernel == 3 || w.output > n);
   const int64_t span = pairs ? 2 * n : n, strips = (w.output + span - 1) / span;
   if (g.axis[kDepth].kernel != 1 || g.input.axis[kHeight] != w.input || h.kernel != w.kernel || w.kernel < 2 ||
       w.kernel > 3 || h.stride != 1 || w.stride != 1 || w.pad_before % w.dilation != 0 || w.output > w.input ||
       strips > HWY_MIN(kMostStrips, (kStripSpareAt - kStripTablesAt) / (6 * n * size))) {
     return false;
   }
+  // Other windows of f64 are not worth their code.
+  if (size == 8 && (w.kernel == 2 || strips == 1)) return false;
   // What is faster flat, or without tap numbers line by line, if it can be.
   const bool is_same = w.output == w.input, is_dilated = h.dilation * w.dilation != 1;
   if (is_same && !pairs && 8 * w.output < (is_dilated ? 7 : 5) * span * strips + !is_dilated) return false;
@@ -558,7 +570,9 @@ template <class L>
   }
   uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
   const Strip* const strip = reinterpret_cast<const Strip*>(scratch);
-  const auto make = [&] { return pairs ? MakeStripPairs(d, w, scratch) : MakeStrips(d, w, with_taps, scratch); };
+  const auto make = [&] {
+    return size == 4 && pairs ? MakeStripPairs(d, w, scratch) : MakeStrips(d, w, with_taps, scratch);
+  };
   if (!make()) return false;
   StripRows<T> in;
   in.x_pitch = h.dilation * g.input.axis[kHeight];
