@@ -384,8 +384,11 @@ TEST_P(WindowKernel, WindowsApart) {
       const int64_t channels = i % 50 == 0 ? 2500 : i % 5 == 0 ? Draw(1, lanes) : lanes + Draw(0, 3 * lanes);
       peakpool_problem p =
           Problem(PEAKPOOL_CHANNELS_LAST, Draw(1, 2), channels, Draw(1, 12), Draw(1, 20), PEAKPOOL_INDEX_WINDOW_U8);
+      // Names of taps take all eight bits.
+      const bool large = i % 4 == 1;
+      for (int a = 0; a < 2 && large; ++a) p.input[a] = Draw(10, 16);
       for (int a = 0; a < 2; ++a) {
-        const bool whole = Draw(0, 2) == 0;
+        const bool whole = large || Draw(0, 2) == 0;
         p.kernel[a] = whole ? p.input[a] : Draw(1, std::min<int64_t>(p.input[a], 16));
         p.stride[a] = p.kernel[a] + Draw(0, 2);
         if (!whole) p.padding[a] = {Draw(0, p.kernel[a] / 2), Draw(0, p.kernel[a] / 2)};

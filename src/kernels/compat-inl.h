@@ -419,7 +419,7 @@ HWY_INLINE void StorePairs(D d, V even, V odd, hn::TFromD<D>* HWY_RESTRICT to) {
   hn::StoreInterleaved2(even, odd, d, to);
 }
 
-// Lanes of signed integers, each within [0, 127], to one byte each.
+// Lanes of integers, each within [0, 255], to one byte each.
 template <class DI, class VI = hn::Vec<DI>>
 HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
   const hn::Rebind<uint8_t, DI> d8;
@@ -464,7 +464,7 @@ HWY_INLINE void StoreBytesPair(DI di, VI a, VI b, uint8_t* HWY_RESTRICT to_a, ui
 #if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
   if constexpr (sizeof(VI) == 32 && sizeof(hn::TFromD<DI>) == 4) {
     static_cast<void>(di);
-    const __m256i words = _mm256_packs_epi32(a.raw, b.raw), bytes = _mm256_packs_epi16(words, words);
+    const __m256i words = _mm256_packs_epi32(a.raw, b.raw), bytes = _mm256_packus_epi16(words, words);
     const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to_a), both);
     _mm_storeh_pd(reinterpret_cast<double*>(to_b), _mm_castsi128_pd(both));
