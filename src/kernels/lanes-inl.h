@@ -198,11 +198,15 @@ struct RingLanes {
     }
   }
 
+  // Keys of NaNs are the greatest, but not the same: enough where only the maximum matters.
+  template <class D, class V = hn::Vec<D>>
+  HWY_INLINE V ToMaximumKey(D d, V bits) const {
+    return hn::IfThenElse(hn::Lt(bits, hn::Set(d, turn)), hn::Sub(hn::Set(d, mirror), bits),
+                          hn::Add(bits, hn::Set(d, shift)));
+  }
   template <class D, class V = hn::Vec<D>>
   HWY_INLINE V ToKey(D d, V bits) const {
-    const V key = hn::IfThenElse(hn::Lt(bits, hn::Set(d, turn)), hn::Sub(hn::Set(d, mirror), bits),
-                                 hn::Add(bits, hn::Set(d, shift)));
-    return hn::Min(key, hn::Set(d, nan));
+    return hn::Min(ToMaximumKey(d, bits), hn::Set(d, nan));
   }
   template <class D>
   HWY_INLINE hn::Vec<D> Load(D d, const I* HWY_RESTRICT p) const {
@@ -217,7 +221,7 @@ struct RingLanes {
   HWY_INLINE V FromKey(D d, V key) const {
     const V bits = hn::IfThenElse(hn::Lt(key, hn::Set(d, turned)), hn::Sub(hn::Set(d, mirror), key),
                                   hn::Sub(key, hn::Set(d, shift)));
-    return hn::IfThenElse(hn::Eq(key, hn::Set(d, nan)), hn::Set(d, nan_bits), bits);
+    return hn::IfThenElse(hn::Lt(key, hn::Set(d, nan)), bits, hn::Set(d, nan_bits));
   }
   template <class D>
   HWY_INLINE void Store(D d, hn::Vec<D> key, I* HWY_RESTRICT p) const {

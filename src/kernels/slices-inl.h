@@ -108,6 +108,15 @@ template <class L, class D, class T>
 HWY_INLINE hn::Vec<D> LoadLanes(L lanes, D d, const T* p) {
   return InRegister(lanes.Load(d, p));
 }
+// The same for kernels that number taps, or for those of which only the greatest lane is stored.
+template <bool kTaps, class L, class D>
+HWY_INLINE hn::Vec<D> ToTapKey(L lanes, D d, hn::Vec<D> bits) {
+  if constexpr (!kTaps && std::is_same<L, HalfLanes>::value) {
+    return InRegister(lanes.ToMaximumKey(d, InRegister(bits)));
+  } else {
+    return InRegister(lanes.ToKey(d, InRegister(bits)));
+  }
+}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace peakpool
