@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small windows channels-first, both axes fused: vertical maxima of whole rows in registers, then the horizontal step
-// by de-interleaving (stride 2) or sliding (stride 1) lanes. Most lines at stride 2 are strided.cc's.
+// by de-interleaving (stride 2) or sliding (stride 1) lanes. Most lines at stride 2 are strided.cc's
+// or, of 16 bits with AVX-512, window_halves-inl.h's.
 //
 // Eligible geometries: channels-first; what window_flat-inl.h takes, else dilation 1 on every axis; (kernel, stride)
 // of width one of (2,2), (3,2), (3,1), (2,1); height and depth kernels 1 to 3 with any stride; every window has at
@@ -24,6 +25,7 @@
 #include "src/kernels/slices-inl.h"
 #include "src/kernels/window-inl.h"
 #include "src/kernels/window_flat-inl.h"
+#include "src/kernels/window_halves-inl.h"
 #include "src/kernels/window_packed-inl.h"
 #include "src/kernels/window_pairs-inl.h"
 #include "src/kernels/window_strided-inl.h"
@@ -1021,6 +1023,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   if constexpr (kHasPairs<L>) {
     if (square && width.stride == 2 && width.kernel == 2 && ForwardPairs(call, lanes, separable)) return;
+  }
+  if constexpr (kHasHalfStrips<L>) {
+    if (square && width.stride == 2 && ForwardHalfStrips(call, lanes, separable)) return;
   }
   if constexpr (kHasPackedLines<L>) {
     if (square && width.stride == 2 && PoolPackedLines<L>(call, separable)) return;

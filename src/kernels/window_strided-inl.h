@@ -16,6 +16,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/slices-inl.h"
 #include "src/kernels/strided.h"
+#include "src/kernels/window_halves-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -57,10 +58,11 @@ bool PoolStrided(const void* kind, const StridedCode& in, const StridedPlanes& p
   const TI* const tables = static_cast<const TI*>(in.tables);
   uint8_t* const taps_copy = in.taps_copy;
   const auto load = [=](const T* x, const int32_t* at) PEAKPOOL_INLINED -> V {
+    static_cast<void>(at);
     if constexpr (kBlocks) {
-      return InRegister(lanes.ToKey(d, LoadBlocks(d, reinterpret_cast<const Lane*>(x), at)));
+      return ToTapKey<kTaps>(lanes, d, LoadBlocks(d, reinterpret_cast<const Lane*>(x), at));
     } else {
-      return LoadLanes(lanes, d, x + *at);
+      return ToTapKey<kTaps>(lanes, d, hn::LoadU(d, reinterpret_cast<const Lane*>(x)));
     }
   };
   auto ordered = hn::FirstN(d, hn::Lanes(d));
@@ -92,8 +94,8 @@ bool PoolStrided(const void* kind, const StridedCode& in, const StridedPlanes& p
             lo = load(plane_x + xi, at + 2 * r * kLoads);
             hi = load(plane_x + xi, at + (2 * r + 1) * kLoads);
           } else {
-            lo = LoadLanes(lanes, d, lo_at + xi);
-            hi = LoadLanes(lanes, d, hi_at + xi);
+            lo = load(lo_at + xi, nullptr);
+            hi = load(hi_at + xi, nullptr);
           }
         };
         // Vertical maxima first: fewer lanes to split, and ties are settled by the least tap of those that equal the
@@ -211,7 +213,9 @@ bool PoolStridedLines(const ForwardCall& call, const L& lanes, ForwardKernel sep
     in.most = FloatBits<Lane>::kInf;
     in.least = in.most | hwy::LimitsMin<hwy::MakeSigned<Lane>>();
   }
-  if constexpr (!HWY_HAVE_SCALABLE && sizeof(Lane) < 4 && hn::MaxLanes(d) * sizeof(Lane) > kStridedBlock) {
+  // With AVX-512, most short lines of 16 bits are window_halves-inl.h's.
+  constexpr bool kBlocks = sizeof(Lane) == 1 || (sizeof(Lane) == 2 && !kHasHalfStrips<L>);
+  if constexpr (!HWY_HAVE_SCALABLE && kBlocks && hn::MaxLanes(d) * sizeof(Lane) > kStridedBlock) {
     in.blocks = taps ? &PoolStrided<L, true, true> : &PoolStrided<L, false, true>;
   }
   return ForwardStrided(call, in, separable);
