@@ -788,8 +788,7 @@ struct Loops : KeyLoops<Lane> {
     const int64_t n = static_cast<int64_t>(hn::Lanes(de)), last = size - n;
     float* const best = reinterpret_cast<float*>(results);
     Lane* const taps = Lanes(rooms.taps);
-    const auto all = hn::FirstN(de, static_cast<size_t>(n));
-    auto ordered = all, ordered1 = all;
+    auto seen = NoNanYet<kHas32Registers>(de);
     const VT first = hn::Neg(hn::Iota(d, 0)), none = hn::Set(d, hwy::LimitsMin<Lane>());
     // Lane i of each block: the greatest lane of a vector i.
     const auto max_of_all = [=](auto dv, auto a, auto b, auto c, auto e) HWY_ATTR {
@@ -828,8 +827,7 @@ struct Loops : KeyLoops<Lane> {
       const auto load = [&](int64_t at, VE& v0, VE& v1, VE& v2, VE& v3) HWY_ATTR {
         v0 = LoadLanes(lanes, de, x0 + at), v1 = LoadLanes(lanes, de, x1 + at);
         v2 = LoadLanes(lanes, de, x2 + at), v3 = LoadLanes(lanes, de, x3 + at);
-        ordered = AndOrdered(de, ordered, v0, v1);
-        ordered1 = AndOrdered(de, ordered1, v2, v3);
+        Note<NativeLanes<float>>(de, seen, v0, v1, v2, v3);
       };
       load(0, key0, key1, key2, key3);
       tap0 = tap1 = tap2 = tap3 = first;
@@ -849,7 +847,7 @@ struct Loops : KeyLoops<Lane> {
       most = max_of_all(de, key0, key1, key2, key3);
       hn::StoreU(most, de, best + p);
     }
-    if (!hn::AllTrue(de, hn::And(ordered, ordered1))) return true;
+    if (SawNan<NativeLanes<float>>(de, seen)) return true;
     if constexpr (kTaps) finish((planes - 1) / 4 * 4);
     const auto element = MapOf<RingLanes<Lane>>(map);
     for (int64_t j = 0; j < planes; j += n) {
