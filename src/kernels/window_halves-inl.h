@@ -41,6 +41,7 @@ struct HalfStripsCall {
   int64_t x_pitch, y_pitch, taps_pitch;
   int64_t x_plane, y_plane, taps_plane;
   int64_t last;  // the last row of a plane
+  bool far;      // see IsFar
   bool two;  // lines so short that the second vector, and the second half of a vector of outputs, is another plane's
 };
 
@@ -71,6 +72,7 @@ HWY_NOINLINE void PoolHalfStrips(L lanes, const HalfStripsCall& in, int64_t plan
     auto stored_second = hn::AndNot(hn::FirstN(d, n / 2), hn::FirstN(d, static_cast<size_t>(n / 2 + at.outputs)));
     if (two && planes == 1) is_b = stored_second = hn::Lt(none, none);
     const VT name0 = hn::LoadU(d8, at.column), name1 = hn::LoadU(d8, at.column + n), name2 = SetTap(d, kK - 1);
+    const int64_t prefetched = in.far && s == 0 ? 2 * x_pitch : 0;
     const auto row_at = [&](int64_t r) HWY_ATTR { return x + HWY_MIN(HWY_MAX(r, 0), last) * x_pitch; };
     const auto load = [=](const int16_t* p, V& a, V& b) PEAKPOOL_INLINED {
       a = InRegister(lanes.ToMaximumKey(d, InRegister(hn::MaskedLoad(is_a, d, p))));
@@ -102,6 +104,7 @@ HWY_NOINLINE void PoolHalfStrips(L lanes, const HalfStripsCall& in, int64_t plan
         x1 = row_at(r + kK - 2);
         x2 = row_at(r + kK - 1);
       }
+      if constexpr (kK == 3) PrefetchRowAhead(row, prefetched);
       row += 2 * x_pitch;
       load(x1, a1, b1);
       load(x2, a2, b2);
@@ -170,24 +173,19 @@ template <class L>
   const Geometry& g = *call.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const bool with_taps = call.taps.base != nullptr;
-  if (g.axis[kDepth].kernel != 1) return false;
+  // Beyond the caches, long lines are read one after the other (2x2 on 256x224x224: 0.85 of the time).
+  const bool far = IsFar(g, sizeof(int16_t), 8);
+  if (g.axis[kDepth].kernel != 1 || (far && w.output > (w.kernel == 3 ? 2 * (n - 1) : n))) return false;
   const bool two = 2 * (w.output + w.kernel - 2) <= n;
   HalfStripTables tables[3];
   const int64_t strip = w.kernel == 3 ? n - 1 : n;
   int16_t lane_of_tap[3 * n];
   for (int64_t i = 0; i < 3 * n; ++i) lane_of_tap[i] = static_cast<int16_t>(HWY_MIN(i % n * 2 + i / n, 2 * n - 1));
-  const HalfStripsCall in = {tables,
-                             lane_of_tap,
-                             (w.output + strip - 1) / strip,
-                             strip,
-                             g.input.axis[kHeight],
-                             g.output.axis[kHeight],
-                             call.taps.strides.axis[kHeight],
-                             g.input.channel,
-                             g.output.channel,
-                             call.taps.strides.channel,
-                             h.input - 1,
-                             two};
+  const HalfStripsCall in = {tables, lane_of_tap, (w.output + strip - 1) / strip, strip, g.input.axis[kHeight],
+                             g.output.axis[kHeight], call.taps.strides.axis[kHeight], g.input.channel, g.output.channel,
+                             call.taps.strides.channel, h.input - 1,
+                             // 3x3 on 112x112, 1.6 MB: with indices 0.9 of the time, without 1.06.
+                             far || (with_taps && IsFar(g, sizeof(int16_t), 1)), two};
   for (int64_t kind = 0; kind < 3; ++kind) {
     HalfStripTables& to = tables[kind];
     if (in.strips <= (kind == 1 ? 2 : kind / 2)) continue;  // there is none
