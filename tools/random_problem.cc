@@ -42,9 +42,11 @@ void DrawSmallProblem(Random* random, peakpool_problem* p) {
 }
 
 void DrawAnyWindow(Random* random, peakpool_problem* p) {
+  // Along every axis at once: tap numbers that take all eight bits, windows that share no input.
+  const bool wide = random->OneIn(8), apart = random->OneIn(4);
   for (int a = 0; a < p->rank; ++a) {
-    p->kernel[a] = random->Between(1, random->OneIn(8) ? 20 : 5);
-    p->stride[a] = random->OneIn(3) ? p->kernel[a] : random->Between(1, random->OneIn(8) ? 9 : 4);
+    p->kernel[a] = random->Between(1, wide || random->OneIn(8) ? 20 : 5);
+    p->stride[a] = apart || random->OneIn(4) ? p->kernel[a] : random->Between(1, random->OneIn(8) ? 9 : 4);
     p->dilation[a] = random->OneIn(3) ? random->Between(1, 4) : 1;
     const int64_t reach = (p->kernel[a] - 1) * p->dilation[a] + 1;
     // Pads beyond the window make empty windows.
@@ -185,7 +187,8 @@ peakpool_problem RandomProblem(Random* random) {
   const bool fused = random->Between(1, 5) <= 2, small = !fused && random->OneIn(3);
   const bool huge = !fused && !small && random->OneIn(300);
   const int rank = huge ? 1 : fused || random->OneIn(3) ? 2 : static_cast<int>(random->Between(1, 3));
-  const auto type = static_cast<int32_t>(fused ? int64_t{PEAKPOOL_F32} : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
+  const bool f32 = fused || random->OneIn(4);  // most kernels take it
+  const auto type = static_cast<int32_t>(f32 ? int64_t{PEAKPOOL_F32} : random->Between(PEAKPOOL_F32, PEAKPOOL_U64));
   const auto layout = random->OneIn(2) ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
   peakpool_problem p;
   peakpool_problem_init(&p, type, layout, rank);
