@@ -467,7 +467,7 @@ HWY_INLINE void StoreBytesPair(DI di, VI a, VI b, uint8_t* HWY_RESTRICT to_a, ui
     const __m256i words = _mm256_packs_epi32(a.raw, b.raw), bytes = _mm256_packus_epi16(words, words);
     const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
     _mm_storel_epi64(reinterpret_cast<__m128i*>(to_a), both);
-    _mm_storeh_pd(reinterpret_cast<double*>(to_b), _mm_castsi128_pd(both));
+    _mm_storeh_pi(reinterpret_cast<__m64*>(to_b), _mm_castsi128_ps(both));
     return;
   }
 #endif

@@ -736,37 +736,38 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
         }
       };
       // The maxima of a row of taps for both outputs. The other rows and columns are new to no outputs but the first.
-      const auto pool_row = [&](auto is_new, const T* row, int place, V& e, V& o, V& a, VI& i, V& b,
-                                VI& j) PEAKPOOL_INLINED {
-        const V x0 = lanes.Load(d, row + c0), x1 = lanes.Load(d, row + c1), x2 = lanes.Load(d, row + c2);
-        if constexpr (decltype(is_new)::value) {
-          Note<L>(kOverlap == 1 ? x1 : x2, e);
-          if constexpr (kStride == 2) Note<L>(x2, o);
-        }
-        const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
-        if constexpr (!kTwo) {
-          join(x0, n0, x1, n1, a, i);
-          if constexpr (kKernel == 3) join(a, i, x2, n2, a, i);
-        } else if constexpr (kStride == 2) {
-          const V x3 = lanes.Load(d, row + c3), x4 = lanes.Load(d, row + c4);
-          join(x0, n0, x1, n1, a, i);
-          join(a, i, x2, n2, a, i);
-          join(x2, n2, x3, n3, b, j);
-          join(b, j, x4, n4, b, j);
-        } else {
-          const V x3 = lanes.Load(d, row + c3);
-          if constexpr (decltype(is_new)::value) Note<L>(x3, o);
-          V shared;
-          VI at = n0;
-          join(x1, n1, x2, n2, shared, at);
-          join(x0, n0, shared, at, a, i);
-          join(shared, at, x3, n3, b, j);
-        }
-        if constexpr (kIndices) {
-          i = hn::Add(i, name);
-          if constexpr (kTwo) j = hn::Add(j, name);
-        }
-      };
+      const auto pool_row = [&](auto is_new, const T* row, int place, V& e, V& o, V& a, VI& i, V& b, VI& j)
+                                PEAKPOOL_INLINED {
+                                  const V x0 = lanes.Load(d, row + c0), x1 = lanes.Load(d, row + c1);
+                                  const V x2 = kKernel == 3 ? lanes.Load(d, row + c2) : x1;
+                                  if constexpr (decltype(is_new)::value) {
+                                    Note<L>(kOverlap == 1 ? x1 : x2, e);
+                                    if constexpr (kStride == 2) Note<L>(x2, o);
+                                  }
+                                  const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
+                                  if constexpr (!kTwo) {
+                                    join(x0, n0, x1, n1, a, i);
+                                    if constexpr (kKernel == 3) join(a, i, x2, n2, a, i);
+                                  } else if constexpr (kStride == 2) {
+                                    const V x3 = lanes.Load(d, row + c3), x4 = lanes.Load(d, row + c4);
+                                    join(x0, n0, x1, n1, a, i);
+                                    join(a, i, x2, n2, a, i);
+                                    join(x2, n2, x3, n3, b, j);
+                                    join(b, j, x4, n4, b, j);
+                                  } else {
+                                    const V x3 = lanes.Load(d, row + c3);
+                                    if constexpr (decltype(is_new)::value) Note<L>(x3, o);
+                                    V shared;
+                                    VI at = n0;
+                                    join(x1, n1, x2, n2, shared, at);
+                                    join(x0, n0, shared, at, a, i);
+                                    join(shared, at, x3, n3, b, j);
+                                  }
+                                  if constexpr (kIndices) {
+                                    i = hn::Add(i, name);
+                                    if constexpr (kTwo) j = hn::Add(j, name);
+                                  }
+                                };
       const auto store = [&](V a, VI i, V b, VI j, int places, T* y, uint8_t* t) PEAKPOOL_INLINED {
         StoreTo<kFar>(d, lanes, a, y + o0 + c);
         if constexpr (kTwo) StoreTo<kFar>(d, lanes, b, y + o1 + c);
