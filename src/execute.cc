@@ -17,8 +17,9 @@ namespace {
 constexpr int64_t kLeastChannels = 64;
 constexpr int64_t kLeastColumns = 1024;
 
-// Taps of the lines in flight while they await conversion to another index format.
-constexpr int64_t kTapBlockBytes = 16 * 1024;
+// Taps of the lines in flight while they await conversion to another index format: on the stack, or where their
+// indices will be. Windows reach into few blocks of the latter size. (5x5 s1 over 512x13x13 channels-last 60 -> 35 us.)
+constexpr int64_t kTapBlockBytes = 16 * 1024, kTapsInPlaceBytes = 128 * 1024;
 
 // Taps of the lines whose gradients are gathered, decoded from another index format.
 constexpr int64_t kDecodedBytes = 32 * 1024;
@@ -39,6 +40,14 @@ int64_t WholePlanes(const Geometry& g, int64_t lines) {
 
 int64_t Elements(Range columns, Range channels, bool channels_last) {
   return columns.size() * (channels_last ? channels.size() : 1);
+}
+
+// Whether outputs are that far apart, along each axis that has several.
+bool HasStrides(const Geometry& g, const Strides& strides) {
+  bool same =
+      (g.batch == 1 || g.output.batch == strides.batch) && (g.channels == 1 || g.output.channel == strides.channel);
+  for (int a = 0; a < 3; ++a) same &= g.axis[a].output == 1 || g.output.axis[a] == strides.axis[a];
+  return same;
 }
 
 // Part i of a task grid: lines vary slowest, columns fastest.
@@ -149,13 +158,17 @@ void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, 
 // The same for other index formats: the kernel writes taps of a few lines to a block, which is then converted.
 void RunForwardExpanding(const peakpool_plan& plan, const TaskPart& part, const void* x, void* y, void* index) {
   alignas(64) unsigned char scratch[kScratchBytes];
-  alignas(64) unsigned char taps[kTapBlockBytes];
+  alignas(64) unsigned char block_taps[kTapBlockBytes];
   const Geometry& g = plan.shape.geometry;
   const Range &columns = part.columns, &channels = part.channels;
   const int tap_bytes = NarrowestTapBytes(g, plan.shape.has_empty_window);
-  const int64_t room = kTapBlockBytes / tap_bytes;
   const int64_t elements = Elements(columns, channels, g.channels_last);
-  if (elements > room) {
+  const Strides dense = DenseLines(g, columns.size(), channels.size());
+  // Indices of lines that follow each other without gaps are written from the first one on, over taps at their end.
+  const bool in_place =
+      columns.size() == g.axis[kWidth].output && channels.size() == g.channels && HasStrides(g, dense);
+  const int64_t room = (in_place ? kTapsInPlaceBytes : kTapBlockBytes) / tap_bytes;
+  if (elements > room && !in_place) {
     // A line is too long for the block: halve its longer dimension.
     if (g.channels_last && channels.size() > columns.size()) {
       const int64_t middle = channels.begin + channels.size() / 2;
@@ -170,12 +183,14 @@ void RunForwardExpanding(const peakpool_plan& plan, const TaskPart& part, const 
   }
   const View view(g, columns, channels);
   const int64_t bytes = plan.shape.element_bytes;
-  const Strides dense = DenseLines(g, columns.size(), channels.size());
   TapExpander expander(g, plan.index_kernels, plan.shape.has_empty_window, plan.problem.index_format, tap_bytes,
                        columns, channels, index);
   const int64_t step = WholePlanes(g, std::max<int64_t>(room / elements, 1));
   for (int64_t begin = part.lines.begin; begin < part.lines.end; begin += step) {
     const Range block = {begin, std::min(begin + step, part.lines.end)};
+    void* const taps =
+        in_place ? Advance(index, block.end * elements * plan.shape.index_bytes - block.size() * elements * tap_bytes)
+                 : block_taps;
     const ForwardCall call = {&view.geometry,
                               Advance(x, view.input_offset * bytes),
                               Advance(y, view.output_offset * bytes),

@@ -2,6 +2,7 @@
 #include "src/indices.h"
 
 #include <cstring>
+#include <functional>
 
 #include "peakpool/peakpool.h"
 #include "src/shape.h"
@@ -144,7 +145,8 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
   if (g.channels_last) {
     inner_ = channels.size();
     // Fewer alternate with the columns, where both follow each other.
-    along_channels_ = inner_ > 32 || from.axis[kWidth] != inner_ || to.axis[kWidth] != inner_;
+    along_channels_ =
+        inner_ > (indices.is_valid ? kLongestRun / 4 : 32) || from.axis[kWidth] != inner_ || to.axis[kWidth] != inner_;
     if (along_channels_) inner_ = 1;
   } else if (columns.size() == width.output && outputs <= kLongestRun && IsDensePlane(g, from) && IsDensePlane(g, to)) {
     through_planes_ = true;
@@ -219,10 +221,19 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
     const bool by_line = axis_of_digit_[k] == kHeight && run_lines_ > 1;
     call_.digit[k].varies = !is_merged_ && (through_planes_ || by_column || by_line);
   }
+  as_numbers_ = in_lanes_ && indices.is_valid && !call_.has_empty && !call_.beyond;
+  if (!as_numbers_) return;
+  // Each whole step, not only those that slower digits leave, counts.
+  for (int k = 0; k + 1 < digits; ++k) {
+    call_.digit[k].to_step = static_cast<uint32_t>(to_step[k] - step[k] / step[k + 1] * to_step[k + 1]);
+  }
+  if (!width.adaptive) interior_columns_ = {0, width.output};
+  if (!g.axis[kHeight].adaptive) interior_lines_ = {0, g.axis[kHeight].output};
 }
 
 IndexMap::Term IndexMap::TermOf(int a, int64_t o) const {
   const Axis& axis = reader_.windows().axis[a];
+  if (as_numbers_) return {0, to_.of_taps ? 0 : axis.Begin(o) * to_.strides.axis[a], 0};
   const int64_t first = axis.FirstTap(o), count = axis.TapEnd(o) - first;
   const int64_t position = axis.Begin(o) + first * axis.dilation;
   return {(from_.of_taps ? first : position) * from_.strides.axis[a],
@@ -401,9 +412,11 @@ bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int6
   call_.to_add = static_cast<uint32_t>(to_base);
   for (int k = 0; k < call_.digits; ++k) {
     const int a = axis_of_digit_[k];
-    call_.digit[k].most = is_merged_ ? &merged_most_[k] : call_.digit[k].varies ? digit_most_[a] + at : &most_[a];
+    const int32_t* const most = is_merged_ ? &merged_most_[k] : call_.digit[k].varies ? digit_most_[a] + at : &most_[a];
+    if (call_.digit[k].most != most) call_.digit[k].most = most;  // vectors of digits would wait for the store
   }
   const char* index = static_cast<const char*>(reader_.indices().base) + OffsetOf(first, from_strides_) * index_bytes_;
+  if (as_numbers_) return kernels_->number(call_, index, count, to), true;
   return kernels_->translate(call_, index, count, to);
 }
 
@@ -447,6 +460,7 @@ bool IndexMap::TranslateTo(const OutputPosition& first, int64_t count, int bytes
   const int64_t planes = PlanesOf(first, count);
   const bool from_fits = index_bytes_ < 8 || IsWithin32Bits(from_, first, planes);
   if (in_lanes_ && from_fits && (bytes < 8 || IsWithin32Bits(to_, first, planes))) {
+    if (as_numbers_ && bytes == sizeof(uint32_t)) return TranslateInLanes(first, count, 0, static_cast<uint32_t*>(to));
     alignas(64) uint32_t numbers[kLongestRun];
     const bool valid = TranslateInLanes(first, count, 0, numbers);
     const Strides& s = to_.strides;
@@ -470,41 +484,30 @@ TapExpander::TapExpander(const Geometry& g, const IndexKernels* kernels, bool ha
       tap_bytes_(tap_bytes),
       dense_(DenseLines(g, columns.size(), channels.size())),
       corner_(columns.begin * dense_.axis[kWidth] + (g.channels_last ? channels.begin : 0)),
-      is_window_format_(IsWindowFormat(index_format) && !has_empty_window),
       index_(index),
       map_({&g,
             tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
             : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
                              : PEAKPOOL_INDEX_WINDOW_U32,
-            has_empty_window, nullptr, false},
+            has_empty_window, nullptr, false, true},
            kernels, NumberingOf(g, index_format), dense_, g.output, columns, channels) {}
 
-namespace {
-
-template <class Number>
-void Widen(const uint8_t* __restrict taps, int64_t count, Number* __restrict to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = taps[i];
-}
-
-}  // namespace
-
 void TapExpander::Expand(const void* taps, Range lines) {
-  // The same numbers, and no empty windows: to translate them takes 3 times as long as to pool (12 x 118, 2 s1, u16).
-  if (tap_bytes_ == 1 && is_window_format_) {
-    const uint8_t* const bytes = static_cast<const uint8_t*>(taps);
-    const int64_t origin = lines.begin * dense_.axis[kHeight] + corner_;
-    map_.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
-      const uint8_t* const from = bytes + (OffsetOf(first, dense_) - origin);
-      const int64_t to = OffsetOf(first, geometry_.output);
-      index_bytes_ == 2 ? Widen(from, count, static_cast<uint16_t*>(index_) + to)
-                        : Widen(from, count, static_cast<uint32_t*>(index_) + to);
-    });
-    return;
-  }
-  map_.Rebase(static_cast<const char*>(taps) - (lines.begin * dense_.axis[kHeight] + corner_) * tap_bytes_);
+  const char* const origin =
+      static_cast<const char*>(taps) - (lines.begin * dense_.axis[kHeight] + corner_) * tap_bytes_;
+  map_.Rebase(origin);
   map_.ForEachRun(lines, [&](const OutputPosition& first, int64_t count) {
-    map_.TranslateTo(first, count, index_bytes_,
-                     static_cast<char*>(index_) + OffsetOf(first, geometry_.output) * index_bytes_);
+    char* const to = static_cast<char*>(index_) + OffsetOf(first, geometry_.output) * index_bytes_;
+    const int64_t offset = OffsetOf(first, dense_) * tap_bytes_, bytes = count * tap_bytes_;
+    alignas(64) char copy[IndexMap::kLongestRun * sizeof(uint32_t)];
+    const bool overlaps = std::less<const char*>()(to, origin + offset + bytes) &&
+                          std::less<const char*>()(origin + offset, to + count * index_bytes_);
+    if (overlaps) {
+      std::memcpy(copy, origin + offset, static_cast<size_t>(bytes));
+      map_.Rebase(copy - offset);
+    }
+    map_.TranslateTo(first, count, index_bytes_, to);
+    if (overlaps) map_.Rebase(origin);
   });
 }
 

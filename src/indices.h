@@ -43,6 +43,7 @@ struct Indices {
   // A plane or tensor index may name any position of its plane, as unpooling allows; else it must be an in-range tap of
   // its own output's window, as a window index always must.
   bool any_position;
+  bool is_valid = false;  // known to be: taps that a kernel wrote
 };
 
 // One untrusted index at a time, in 64 bits: for messages, and for whatever does not fit 32-bit lanes.
@@ -181,7 +182,8 @@ class IndexMap {
   const Strides from_strides_;
   const Range columns_, channels_;
   const int64_t index_bytes_;
-  bool in_lanes_;  // 32 bits suffice
+  bool in_lanes_;            // 32 bits suffice
+  bool as_numbers_ = false;  // nothing is checked: tables are of the windows as if nothing were padding
   bool through_planes_ = false, through_images_ = false, along_channels_ = false;
   int64_t inner_ = 1;  // channels that alternate within a run
   int64_t table_planes_ = 1, table_begin_ = INT64_MIN, table_end_ = INT64_MIN;
@@ -206,7 +208,8 @@ class TapExpander {
  public:
   TapExpander(const Geometry& geometry, const IndexKernels* kernels, bool has_empty_window, int32_t index_format,
               int tap_bytes, Range columns, Range channels, void* index);
-  // taps is dense over (line, column, channel if channels-last) of just these lines, columns and channels.
+  // taps is dense over (line, column, channel if channels-last) of just these lines, columns and channels. It may end
+  // where the lines' indices end, if these have no gaps.
   void Expand(const void* taps, Range lines);
 
  private:
@@ -214,7 +217,6 @@ class TapExpander {
   const int index_bytes_, tap_bytes_;
   const Strides dense_;
   const int64_t corner_;  // elements before the first column and channel
-  const bool is_window_format_;
   void* const index_;
   IndexMap map_;
 };

@@ -56,6 +56,9 @@ struct IndexKernels {
   // Translates `count` indices. What is invalid comes out as all ones, as does the mark of an empty window; false if
   // any is invalid.
   bool (*translate)(const TranslateCall& call, const void* from, int64_t count, uint32_t* to);
+  // The same for tap numbers that are valid, of windows that are not empty: they become to_base[i] + to_add + the sum
+  // of tap / step * to_step, rounded down, where the last step is 1.
+  void (*number)(const TranslateCall& call, const void* taps, int64_t count, uint32_t* to);
   // False, with any offsets, if a tap is outside its window or its plane, or if there are too few outputs.
   bool (*place)(const PlaceCall& call, const void* taps, int64_t count, uint32_t* to);
   // The lower bytes (1, 2 or 4) of `count` numbers, or 8 with `high` above; all ones stay all ones.

@@ -63,17 +63,22 @@ HWY_INLINE V32 LoadIndices(const uint8_t* HWY_RESTRICT from, uint32_t high, M& f
   }
 }
 
-// rest / step, and what is left of rest. Floats divide exactly below 2^21: the quotient before it is rounded down is at
-// least 0.5 / step from any other, and what rounds here errs by less. Adding 1.5 * 2^23 rounds to the nearest integer
-// and leaves it in the lower mantissa bits; Highway's conversion takes four more operations to saturate. Beyond, the
-// quotient (below 2^21 itself) is at most one off.
-HWY_INLINE VI32 Divide(const TranslateCall::Digit& digit, bool beyond, VI32& rest) {
+// v / step. Floats divide exactly below 2^21: the quotient before it is rounded down is at least 0.5 / step from any
+// other, and what rounds here errs by less. Adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the lower
+// mantissa bits; Highway's conversion takes four more operations to saturate. Beyond, the quotient (below 2^21 itself)
+// is at most one off.
+HWY_INLINE VI32 Quotient(VI32 v, float reciprocal) {
   const DI32 di;
   const DF32 df;
+  const auto scaled = hn::MulAdd(hn::ConvertTo(df, v), hn::Set(df, reciprocal), hn::Set(df, 0.5f * reciprocal - 0.5f));
+  return hn::Sub(hn::BitCast(di, hn::Add(scaled, hn::Set(df, 12582912.0f))), hn::Set(di, 0x4B400000));
+}
+
+// rest / step, and what is left of rest.
+HWY_INLINE VI32 Divide(const TranslateCall::Digit& digit, bool beyond, VI32& rest) {
+  const DI32 di;
   const VI32 step = hn::Set(di, static_cast<int32_t>(digit.step));
-  const auto scaled =
-      hn::MulAdd(hn::ConvertTo(df, rest), hn::Set(df, digit.reciprocal), hn::Set(df, 0.5f * digit.reciprocal - 0.5f));
-  VI32 quotient = hn::Sub(hn::BitCast(di, hn::Add(scaled, hn::Set(df, 12582912.0f))), hn::Set(di, 0x4B400000));
+  VI32 quotient = Quotient(rest, digit.reciprocal);
   rest = hn::Sub(rest, hn::Mul(quotient, step));
   if (HWY_UNLIKELY(beyond)) {
     const VI32 low = hn::BroadcastSignBit(rest);  // -1 where the quotient is one too great
@@ -159,13 +164,12 @@ HWY_INLINE hn::Mask<DI32> TranslateVector(const TranslateCall& call, const uint8
   return invalid;
 }
 
-template <size_t kBytes>
-bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count, uint32_t* HWY_RESTRICT to) {
-  const TranslateCall call = caller;  // which stores to `to` cannot change
-  const D32 d;
+// Calls vector(indices, at, to) for each vector of outputs from `at` on; it returns the lanes of invalid indices. True
+// if none is.
+template <class Vector>
+HWY_INLINE bool TranslateRun(const void* from, int64_t step, int64_t count, uint32_t* HWY_RESTRICT to, Vector vector) {
   const DI32 di;
-  const int64_t step = kBytes == 0 ? call.from_bytes : kBytes;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(di));
   const uint8_t* in = static_cast<const uint8_t*>(from);
   uint32_t* out = to;
   HWY_ALIGN uint8_t few[8 * hn::MaxLanes(D32())];
@@ -179,11 +183,41 @@ bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count
   auto invalid = hn::MaskFromVec(hn::Zero(di));
   for (int64_t i = 0; i < count; i += lanes) {
     const int64_t at = HWY_MAX(HWY_MIN(i, count - lanes), int64_t{0});
-    invalid = hn::Or(invalid, TranslateVector<kBytes>(call, in + at * step, at, out + at));
+    invalid = hn::Or(invalid, vector(in + at * step, at, out + at));
   }
   if (count >= lanes) return hn::AllFalse(di, invalid);
   std::memcpy(to, translated, static_cast<size_t>(count) * sizeof(*to));
   return hn::AllFalse(di, hn::And(invalid, hn::FirstN(di, static_cast<size_t>(count))));
+}
+
+template <size_t kBytes>
+bool TranslateBytes(const TranslateCall& caller, const void* from, int64_t count, uint32_t* HWY_RESTRICT to) {
+  const TranslateCall call = caller;  // which stores to `to` cannot change
+  const auto vector = [&](const uint8_t* in, int64_t at, uint32_t* out)
+                          PEAKPOOL_INLINED { return TranslateVector<kBytes>(call, in, at, out); };
+  return TranslateRun(from, kBytes == 0 ? call.from_bytes : static_cast<int64_t>(kBytes), count, to, vector);
+}
+
+// Where nothing has to be checked. Fields are read one by one: a vector of them would wait for the caller's stores.
+inline void NumberTaps(const TranslateCall& call, const void* from, int64_t count, uint32_t* HWY_RESTRICT to) {
+  const D32 d;
+  const DI32 di;
+  const int bytes = call.from_bytes, last = call.digits - 1;
+  const uint32_t* const base = call.to_base;
+  const V32 add = hn::Set(d, call.to_add);
+  const float reciprocal0 = call.digit[0].reciprocal, reciprocal1 = call.digit[1].reciprocal;
+  const auto to_step = [&](int k) HWY_ATTR { return hn::Set(di, static_cast<int32_t>(call.digit[k].to_step)); };
+  const VI32 to_step0 = to_step(0), to_step1 = to_step(1), to_last = to_step(HWY_MAX(last, 0));
+  TranslateRun(from, bytes, count, to, [=](const uint8_t* in, int64_t at, uint32_t* out) PEAKPOOL_INLINED {
+    hn::Mask<DI32> foreign, ones;
+    const VI32 taps = Signed(LoadAnyIndices(bytes, in, 0, foreign, ones));
+    VI32 value = Signed(hn::Add(hn::LoadU(d, base + at), add));
+    if (last >= 0) value = hn::Add(value, hn::Mul(taps, to_last));
+    if (last >= 1) value = hn::Add(value, hn::Mul(Quotient(taps, reciprocal0), to_step0));
+    if (last >= 2) value = hn::Add(value, hn::Mul(Quotient(taps, reciprocal1), to_step1));
+    hn::StoreU(hn::BitCast(d, value), d, out);
+    return hn::MaskFromVec(hn::Zero(di));
+  });
 }
 
 // (One for windows of three axes as well saved 3-D pooling with indices of positions 8 % of its time, for 6 KB.)

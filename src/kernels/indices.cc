@@ -17,6 +17,7 @@ const IndexKernels* Table() {
   static const IndexKernels table = {
       HWY_TARGET,
       &indices::Translate,
+      &indices::NumberTaps,
       &indices::Place,
       &indices::Narrow,
       &indices::ValidateTaps,
