@@ -679,11 +679,12 @@ bool Window3x3(L lanes, const WindowLines<typename L::Element>& in) {
   const D d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = in.out_width - n, most = in.width - n, pad = in.pad;
   auto ordered = hn::FirstN(d, hn::Lanes(d));
-  for (int64_t step = 0; step < in.steps; ++step) {
-    const int64_t x_offset = step * in.row_step;
-    const T *const x0 = in.row[0] + x_offset, *const x1 = in.row[1] + x_offset, *const x2 = in.row[2] + x_offset,
-                   *const x3 = in.row[3] + x_offset, *const x4 = in.row[4] + x_offset;
-    T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
+  // In registers: loads of what `in` holds behind the stores of a line wait for these (111x111: 0.93 of the time; with
+  // tap numbers 112x112 0.9).
+  const T *x0 = in.row[0], *x1 = in.row[1], *x2 = in.row[2], *x3 = in.row[3], *x4 = in.row[4];
+  T *y0 = in.y[0], *y1 = in.y[1];
+  const int64_t row_step = in.row_step, y_step = in.y_step;
+  for (int64_t step = in.steps;;) {
     const auto maxima = [&](V v0, V v1, V v2, V v3, V v4, V& a, V& b) PEAKPOOL_INLINED {
       a = hn::Max(hn::Max(v0, v1), v2);
       b = hn::Max(v2, hn::Max(v3, v4));
@@ -737,6 +738,9 @@ bool Window3x3(L lanes, const WindowLines<typename L::Element>& in) {
         o = last;
       }
     }
+    if (--step == 0) break;
+    x0 += row_step, x1 += row_step, x2 += row_step, x3 += row_step, x4 += row_step;
+    y0 += y_step, y1 += y_step;
   }
   return SawNan<L>(d, ordered);
 }
@@ -782,15 +786,16 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
   // Where the vectors before go; nothing worth keeping at first.
   T *to0 = in.y[0], *to1 = in.y[1];
   uint8_t *taps_to0 = in.taps[0], *taps_to1 = in.taps[1];
-  for (int64_t step = 0; step < in.steps; ++step) {
-    const int64_t x_offset = step * in.row_step;
-    const T *const x0 = in.row[0] + x_offset, *const x1 = in.row[1] + x_offset, *const x2 = in.row[2] + x_offset,
-                   *const x3 = in.row[3] + x_offset, *const x4 = in.row[4] + x_offset;
-    T *const y0 = in.y[0] + step * in.y_step, *const y1 = in.y[1] + step * in.y_step;
-    uint8_t *const taps0 = in.taps[0] + step * in.taps_step, *const taps1 = in.taps[1] + step * in.taps_step;
-    if (kDelayed && in.far) {
+  // As Window3x3.
+  const T *x0 = in.row[0], *x1 = in.row[1], *x2 = in.row[2], *x3 = in.row[3], *x4 = in.row[4];
+  T *y0 = in.y[0], *y1 = in.y[1];
+  uint8_t *taps0 = in.taps[0], *taps1 = in.taps[1];
+  const int64_t row_step = in.row_step, y_step = in.y_step, taps_step = in.taps_step, width = in.width;
+  const bool far = in.far;
+  for (int64_t step = in.steps;;) {
+    if (kDelayed && far) {
       // The rows that the lines before have not loaded; the loop below has no registers left (6 %).
-      for (const T* row : {x1, x2, x3, x4}) PrefetchRowAhead(row, in.width);
+      for (const T* row : {x1, x2, x3, x4}) PrefetchRowAhead(row, width);
     }
     if (pad == 0) {
       // No vector begins with column 0.
@@ -873,6 +878,10 @@ bool WindowTaps3x3(L lanes, const WindowLines<typename L::Element>& in) {
       if (o == last) break;
       o = HWY_MIN(o + n, last);
     }
+    if (--step == 0) break;
+    x0 += row_step, x1 += row_step, x2 += row_step, x3 += row_step, x4 += row_step;
+    y0 += y_step, y1 += y_step;
+    taps0 += taps_step, taps1 += taps_step;
   }
   if (kDelayed) {
     store(b, b0, b1, tap_b, to1, taps_to1);
