@@ -714,8 +714,8 @@ struct Loops : KeyLoops<Lane> {
         unordered = hn::Or(unordered, hn::Or(EitherNan(de, a, b), EitherNan(de, c, e)));
       }
     };
-    // See LoadLanes: 16-bit floats take 0.65 of the time.
-    const auto load = [&](const T* p) HWY_ATTR { return lanes.ToKey(de, InRegister(hn::LoadU(de, p))); };
+    // In registers, see LoadLanes, 16-bit floats take 0.65 of the time; without taps, NaNs that are not the same, 0.95.
+    const auto load = [&](const T* p) HWY_ATTR { return ToTapKey<kTaps>(lanes, de, hn::LoadU(de, p)); };
     const auto later = [&](VE v, VT number, VE& key, VT& tap) HWY_ATTR {
       if constexpr (kTaps) tap = hn::IfThenElse(hn::RebindMask(d, hn::Gt(v, key)), number, tap);
       key = hn::Max(key, v);
