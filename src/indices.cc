@@ -33,9 +33,9 @@ int64_t StepOf(const Numbering& numbering, const Axis& axis, int a) {
 // Outputs of an axis whose windows are clear of the padding, and alike.
 Range Interior(const Axis& axis) {
   if (axis.stride == 0) return {0, axis.output};
-  if (axis.adaptive) return {0, 0};
   const int64_t room = axis.input - 1 - (axis.kernel - 1) * axis.dilation + axis.pad_before;
-  return {(axis.pad_before + axis.stride - 1) / axis.stride, room < 0 ? 0 : room / axis.stride + 1};
+  const int64_t end = axis.adaptive || room < 0 ? 0 : std::min(room / axis.stride + 1, axis.output);
+  return {std::min((axis.pad_before + axis.stride - 1) / axis.stride, end), end};
 }
 
 bool IsDensePlane(const Geometry& g, const Strides& s) {
@@ -155,12 +155,17 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
                       AreDenseImages(g, to_.strides, to_.strides.channel);
     table_planes_ = std::min(kLongestRun / outputs, through_images_ ? g.Planes() : g.channels);
   }
-  interior_columns_ = Interior(width);
-  interior_lines_ = Interior(g.axis[kHeight]);
+  constexpr int64_t kExact = 1 << 21;
+  as_numbers_ = kernels != nullptr && indices.is_valid && !indices.has_empty_window && g.Taps() < kExact;
+  const Axis& height = g.axis[kHeight];
+  // Numbers count positions in the padding, too.
+  interior_columns_ = as_numbers_ && !width.adaptive ? Range{0, width.output} : Interior(width);
+  interior_lines_ = as_numbers_ && !height.adaptive ? Range{0, height.output} : Interior(height);
   line_ = width.output * inner_;
   if (!through_planes_ && !along_channels_ && columns.size() == width.output && from.axis[kHeight] == line_ &&
-      to.axis[kHeight] == line_ && 2 * line_ <= kLongestRun) {
-    run_lines_ = std::min(kLongestRun / line_, g.axis[kHeight].output);
+      to.axis[kHeight] == line_) {
+    const int64_t room = kLongestRun / line_ - (height.output - interior_lines_.size());
+    run_lines_ = std::max<int64_t>(std::min(room, interior_lines_.size()), 1);
   }
 
   // The digits, slowest first.
@@ -209,7 +214,6 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
     in_lanes_ = false;
   }
   call_.limit = static_cast<uint32_t>(limit);
-  constexpr int64_t kExact = 1 << 21;
   call_.beyond = limit >= kExact;
   for (int k = 0; k < digits && in_lanes_; ++k) {
     // What a digit's division may meet.
@@ -221,14 +225,11 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
     const bool by_line = axis_of_digit_[k] == kHeight && run_lines_ > 1;
     call_.digit[k].varies = !is_merged_ && (through_planes_ || by_column || by_line);
   }
-  as_numbers_ = in_lanes_ && indices.is_valid && !call_.has_empty && !call_.beyond;
   if (!as_numbers_) return;
   // Each whole step, not only those that slower digits leave, counts.
   for (int k = 0; k + 1 < digits; ++k) {
     call_.digit[k].to_step = static_cast<uint32_t>(to_step[k] - step[k] / step[k + 1] * to_step[k + 1]);
   }
-  if (!width.adaptive) interior_columns_ = {0, width.output};
-  if (!g.axis[kHeight].adaptive) interior_lines_ = {0, g.axis[kHeight].output};
 }
 
 IndexMap::Term IndexMap::TermOf(int a, int64_t o) const {
@@ -255,36 +256,22 @@ void IndexMap::FillColumns(int64_t begin) {
   }
 }
 
-void IndexMap::FillLines(Range lines) {
-  if (table_begin_ != 0) {
-    FillColumns(0);
-    for (int64_t i = line_; i < line_ * run_lines_; ++i) digit_most_[kWidth][i] = digit_most_[kWidth][i - line_];
-    first_line_ = {0, 0, 0};
-  }
-  // The first line becomes another, of which the others are copies.
-  const Term before = first_line_;
-  first_line_ = TermOf(kHeight, lines.begin);
-  uint32_t *from = from_base_, *to = to_base_;
-  int32_t* most = digit_most_[kHeight];
-  for (int64_t i = 0; i < line_; ++i) {
-    from[i] += static_cast<uint32_t>(first_line_.from - before.from);
-    to[i] += static_cast<uint32_t>(first_line_.to - before.to);
-    most[i] = first_line_.most;
-  }
-  for (int64_t h = lines.begin + 1; h < lines.end; ++h) {
-    const Term term = TermOf(kHeight, h);
-    const uint32_t from_step = static_cast<uint32_t>(term.from - first_line_.from),
-                   to_step = static_cast<uint32_t>(term.to - first_line_.to);
-    from += line_;
-    to += line_;
-    most += line_;
+void IndexMap::FillLines() {
+  FillColumns(0);
+  const int64_t lines = reader_.windows().axis[kHeight].output - interior_lines_.size() + run_lines_;
+  // The first one, of which the others are made, last.
+  for (int64_t place = lines - 1; place >= 0; --place) {
+    const int64_t edge = place - run_lines_, first = interior_lines_.begin;
+    const Term term = TermOf(kHeight, edge < 0 ? first + place : edge < first ? edge : edge + interior_lines_.size());
+    uint32_t *from = from_base_ + place * line_, *to = to_base_ + place * line_;
+    int32_t *most = digit_most_[kHeight] + place * line_, *of_column = digit_most_[kWidth] + place * line_;
     for (int64_t i = 0; i < line_; ++i) {
-      from[i] = from_base_[i] + from_step;
-      to[i] = to_base_[i] + to_step;
+      from[i] = from_base_[i] + static_cast<uint32_t>(term.from);
+      to[i] = to_base_[i] + static_cast<uint32_t>(term.to);
       most[i] = term.most;
+      of_column[i] = digit_most_[kWidth][i];
     }
   }
-  table_lines_ = lines;
 }
 
 void IndexMap::FillChannels() {
@@ -377,19 +364,17 @@ bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int6
       to_base += term.to;
       most_[kWidth] = term.most;
     } else if (run_lines_ > 1) {
-      const int64_t h = first.o[kHeight];
+      if (table_begin_ != 0) FillLines();
+      const int64_t h = first.o[kHeight], beyond = h - interior_lines_.end;
       at = w * inner_;
-      const Range lines = {h, h + (at + count + line_ - 1) / line_};
-      if (lines.begin >= table_lines_.begin && lines.end <= table_lines_.end) {
-        at += (h - table_lines_.begin) * line_;
-      } else if (lines.size() <= table_lines_.size() && std::min(h, table_lines_.begin) >= interior_lines_.begin &&
-                 std::max(lines.end, table_lines_.end) <= interior_lines_.end) {
-        // All windows are alike: the table serves any of these lines.
-        const int64_t moved = (h - table_lines_.begin) * reader_.windows().axis[kHeight].stride;
+      if (h < interior_lines_.begin) {
+        at += (run_lines_ + h) * line_;
+      } else if (beyond >= 0) {
+        at += (run_lines_ + interior_lines_.begin + beyond) * line_;
+      } else {
+        const int64_t moved = (h - interior_lines_.begin) * reader_.windows().axis[kHeight].stride;
         if (!from_.of_taps) from_base += moved * f.axis[kHeight];
         if (!to_.of_taps) to_base += moved * t.axis[kHeight];
-      } else {
-        FillLines(lines);
       }
     } else {
       const int64_t end = w + count / inner_;
@@ -397,7 +382,7 @@ bool IndexMap::TranslateInLanes(const OutputPosition& first, int64_t count, int6
         at = (w - table_begin_) * inner_;
       } else if (end - w <= table_end_ - table_begin_ && std::min(w, table_begin_) >= interior_columns_.begin &&
                  std::max(end, table_end_) <= interior_columns_.end) {
-        // As above.
+        // All windows are alike: the table serves any of these columns.
         const int64_t moved = (w - table_begin_) * reader_.windows().axis[kWidth].stride;
         if (!from_.of_taps) from_base += moved * f.axis[kWidth];
         if (!to_.of_taps) to_base += moved * t.axis[kWidth];

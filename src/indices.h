@@ -111,7 +111,11 @@ class IndexMap {
       for (int64_t line = lines.begin, count; line < lines.end; line += count) {
         OutputPosition first = g.OutputAt(line);
         if (g.channels_last) first.c = channels_.begin;
-        count = std::min({run_lines_, g.axis[kHeight].output - first.o[kHeight], lines.end - line});
+        const int64_t h = first.o[kHeight];
+        const int64_t end = h < interior_lines_.begin ? interior_lines_.begin
+                            : h < interior_lines_.end ? interior_lines_.end
+                                                      : g.axis[kHeight].output;
+        count = std::min({run_lines_, end - h, lines.end - line});
         visit(first, count * line_);
       }
       return;
@@ -167,7 +171,7 @@ class IndexMap {
   };
   Term TermOf(int axis, int64_t o) const;
   void FillColumns(int64_t begin);
-  void FillLines(Range lines);
+  void FillLines();
   void FillPlanes();
   void FillChannels();
   int64_t PlanesOf(const OutputPosition& first, int64_t count) const;
@@ -187,9 +191,10 @@ class IndexMap {
   bool through_planes_ = false, through_images_ = false, along_channels_ = false;
   int64_t inner_ = 1;  // channels that alternate within a run
   int64_t table_planes_ = 1, table_begin_ = INT64_MIN, table_end_ = INT64_MIN;
-  int64_t line_, run_lines_ = 1;  // outputs of a line; lines of a slice that a run goes through at most
-  Range table_lines_ = {0, 0};    // then those in the table
-  Term first_line_;               // what the first of them contributes
+  int64_t line_;  // outputs of a line
+  // Lines that a run goes through at most. If several, the table has so many of those whose windows are clear of the
+  // padding, which are alike, and then all others.
+  int64_t run_lines_ = 1;
   Range interior_columns_, interior_lines_;
   int64_t row_[2] = {-1, -1};  // the outputs of which row_terms_ are
   Term row_terms_[2];
