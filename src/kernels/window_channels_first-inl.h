@@ -187,7 +187,7 @@ struct NarrowWindow {
     return SawNan<L>(d, ordered);
   }
 
-  // As WindowTaps3x3 does it.
+  // As WindowTaps3x3 does it, but that stores delayed by a pair of lines gain nothing.
   static bool Taps(L lanes, const NarrowCall<T>& call, const NarrowPlanes<T>& call_at) {
     using VT = decltype(SetTap(D(), 0));
     const NarrowCall<T> in = call;
@@ -225,14 +225,20 @@ struct NarrowWindow {
       if constexpr (kK == 3) best1 = InRegister(hn::IfThenElse(wins, v1, best1));
       tap = InRegister(hn::IfThenElse(TapsWhere(d, wins), SetTap(d, number), tap));
     };
+    V shared = best;  // as in Values
+    const auto begin_plane = [&](const T* p0) PEAKPOOL_INLINED {
+      if constexpr (kK > kS) {
+        shared = LoadLanes(lanes, d, p0);
+        Note<L>(d, ordered, shared, shared);
+      }
+    };
     const auto pool = [&](const T* p0, const T* p1, const T* p2, const T* p3, const T* p4, VT first_row, T* y,
                           uint8_t* taps) PEAKPOOL_INLINED {
-      const V u0 = LoadLanes(lanes, d, p0), u1 = LoadLanes(lanes, d, p1), u2 = LoadLanes(lanes, d, p2),
-              u3 = LoadLanes(lanes, d, p3);
-      V u4 = u3;
-      if constexpr (kK == 3) u4 = LoadLanes(lanes, d, p4);
-      Note<L>(d, ordered, u0, u1, u2, u3);
-      if constexpr (kK == 3) Note<L>(d, ordered, u4, u4);
+      const V u0 = kK > kS ? shared : LoadLanes(lanes, d, p0), u1 = LoadLanes(lanes, d, p1),
+              u2 = LoadLanes(lanes, d, p2), u3 = LoadLanes(lanes, d, p3);
+      V u4 = u0;
+      if constexpr (kK == 3) shared = u4 = LoadLanes(lanes, d, p4);
+      Note<L>(d, ordered, u4, u1, u2, u3);
       best0 = LookupTwo(d, u0, u2, i0), best1 = LookupTwo(d, u0, u2, i1);
       best = hn::Max(best0, best1);
       if constexpr (kK == 3) best = hn::Max(best, LookupTwo(d, u0, u2, i2));
@@ -249,6 +255,7 @@ struct NarrowWindow {
       x += (at.oh * kS - in.pad) * pitch;
       for (int64_t p = 0; p < at.planes; ++p, x += in.x_step, y_plane += in.y_step, taps_plane += in.taps_step) {
         const T* row = x;
+        begin_plane(x);
         for (int64_t o = 0; o < outputs; o += 2 * out_width, row += 2 * kS * pitch) {
           pool(row, row + pitch, row + 2 * pitch, row + 3 * pitch, row + 4 * pitch, hn::Zero(dt), y_plane + o,
                taps_plane + o);
@@ -259,7 +266,9 @@ struct NarrowWindow {
     for (int64_t p = 0; p < at.planes; ++p, x += in.x_step, y_plane += in.y_step, taps_plane += in.taps_step) {
       T* y = y_plane;
       uint8_t* taps = taps_plane;
-      for (int64_t oh = at.oh, r = oh * kS - in.pad; oh < at.stop; oh += 2, r += 2 * kS) {
+      int64_t oh = at.oh, r = oh * kS - in.pad;
+      begin_plane(RowPointers(x, r, at.last, pitch).p0);
+      for (; oh < at.stop; oh += 2, r += 2 * kS) {
         const RowPointers row(x, r, at.last, pitch);
         // Rows clamped at the top are named by the first one.
         VT first_row = hn::Zero(dt);
