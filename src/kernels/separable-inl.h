@@ -715,6 +715,7 @@ struct Loops : KeyLoops<Lane> {
       }
     };
     // In registers, see LoadLanes, 16-bit floats take 0.65 of the time; without taps, NaNs that are not the same, 0.95.
+    // (AVX-512: masks of both vectors of a plane, as bits of which the first is the tap: 7x7 of f16 1.04.)
     const auto load = [&](const T* p) HWY_ATTR { return ToTapKey<kTaps>(lanes, de, hn::LoadU(de, p)); };
     const auto later = [&](VE v, VT number, VE& key, VT& tap) HWY_ATTR {
       if constexpr (kTaps) tap = hn::IfThenElse(hn::RebindMask(d, hn::Gt(v, key)), number, tap);

@@ -193,12 +193,12 @@ template <class L>
     if (in.strips <= (kind == 1 ? 2 : kind / 2)) continue;  // there is none
     const int64_t first = kind == 0 ? 0 : kind == 1 ? strip : (in.strips - 1) * strip;
     to.outputs = HWY_MIN(strip, w.output - first);
+    const int64_t begin = w.Begin(first), columns = 2 * to.outputs + w.kernel - 2;
     for (int64_t i = 0; i < 2 * n; ++i) {
-      const int64_t lane = two ? i % n : i, column = w.Begin(first) + lane, tap = i / n;
-      const bool exists = column >= 0 && column < w.input && lane < 2 * to.outputs + w.kernel - 2;
-      to.limit[i] = exists ? lanes.nan : hwy::LimitsMin<int16_t>();
+      const int64_t lane = two ? i % n : i, column = begin + lane;
+      to.limit[i] = column >= 0 && column < w.input && lane < columns ? lanes.nan : hwy::LimitsMin<int16_t>();
       // A column left of the row only wins where all are lowest: it is named by the first one.
-      to.column[i] = static_cast<uint8_t>(HWY_MAX(tap, -w.Begin(first + (two ? i % (n / 2) : i % n))));
+      to.column[i] = static_cast<uint8_t>(HWY_MAX(i / n, -begin - 2 * (two ? i % (n / 2) : i % n)));
     }
   }
   auto pool = w.kernel == 3 ? &PoolHalfStrips<L, 3, false> : &PoolHalfStrips<L, 2, false>;
