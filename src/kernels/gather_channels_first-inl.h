@@ -216,10 +216,13 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   if (!accumulate) oh_begin = HWY_MAX(oh_begin, HWY_MIN(oh_first, oh_whole));
   const int64_t dx_pitch = task.g.input.axis[kHeight], dy_pitch = task.g.output.axis[kHeight],
                 taps_pitch = task.tap_strides.axis[kHeight];
-  const int64_t h_begin = block.h_begin, h_end = block.h_end;
 
   const Slice<T> slice(task, block.slice_begin);
-  const int64_t oh_last = HWY_MIN(oh_end, slice.output_rows);
+  // Rows of dx count from h_begin. A step of rows from r on has dy where r - with_dy is within dy_rows.
+  const int64_t to_row = height.pad_before + block.h_begin, rows = block.h_end - block.h_begin;
+  const int64_t r_begin = oh_begin * kStride - to_row, with_dy = oh_first * kStride - to_row;
+  const int64_t dy_rows = HWY_MAX(HWY_MIN(oh_end, slice.output_rows) - oh_first, int64_t{0}) * kStride;
+  const auto within = [](int64_t r, int64_t end) { return static_cast<uint64_t>(r) < static_cast<uint64_t>(end); };
   const int64_t output_size = height.output * width.output, input_size = height.input * width.input;
   const T* dy_slice = slice.dy + (oh_begin * dy_pitch + first);
   const uint8_t* taps_slice = slice.taps + (oh_begin * taps_pitch + first);
@@ -230,26 +233,24 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
     nan0 = L::NoteNan(d, nan0, even);
     if constexpr (kStride == 2) nan1 = L::NoteNan(d, nan1, odd);
   };
-  for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
+  for (int64_t slices = block.slice_end - block.slice_begin; slices > 0; --slices) {
     const T* HWY_RESTRICT dy = dy_slice;
     const uint8_t* HWY_RESTRICT taps = taps_slice;
     T* HWY_RESTRICT row = dx_slice;
     dy_slice += output_size;
     taps_slice += output_size;
     dx_slice += input_size;
-    int64_t h = oh_begin * kStride - height.pad_before;
     V even0 = hn::Zero(d), odd0 = even0, even1 = even0, odd1 = even0, even2 = even0, odd2 = even0;
-    for (int64_t oh = oh_begin; oh < oh_end; ++oh) {
+    for (int64_t r = r_begin; r < rows; r += kStride) {
       // Carried are the rows from kStride on of the step before.
       constexpr int kCarried = kKernel - kStride;
       if constexpr (kCarried < 2) even1 = odd1 = hn::Zero(d);
       if constexpr (kKernel == 3) even2 = odd2 = hn::Zero(d);
       if (accumulate) {
-        const auto owned = [&](int64_t r) { return r >= h_begin && r < h_end; };
-        if (kCarried < 2 && owned(h + 1)) load_sums(row + dx_pitch, even1, odd1);
-        if (kKernel == 3 && owned(h + 2)) load_sums(row + 2 * dx_pitch, even2, odd2);
+        if (kCarried < 2 && within(r + 1, rows)) load_sums(row + dx_pitch, even1, odd1);
+        if (kKernel == 3 && within(r + 2, rows)) load_sums(row + 2 * dx_pitch, even2, odd2);
       }
-      if (HWY_LIKELY(oh >= oh_first && oh < oh_last)) {
+      if (HWY_LIKELY(within(r - with_dy, dy_rows))) {
         const V dy0 = InRegister(L::Load(d, dy));
         const auto taps0 = hn::Or(LoadTaps(d, taps), outside0);
         V dy1 = dy0, dy2 = dy0;
@@ -292,18 +293,15 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
           add_row(even2, odd2, tap6, tap7, tap8);
         }
       }
-      if (HWY_LIKELY(h >= h_begin)) StoreSums<T, kStride, kOddPad>(d, even0, odd0, row);
+      if (HWY_LIKELY(r >= 0)) StoreSums<T, kStride, kOddPad>(d, even0, odd0, row);
       if constexpr (kStride == 2) {
-        if (HWY_LIKELY(h + 1 >= h_begin && h + 1 < h_end)) {
-          StoreSums<T, kStride, kOddPad>(d, even1, odd1, row + dx_pitch);
-        }
+        if (HWY_LIKELY(within(r + 1, rows))) StoreSums<T, kStride, kOddPad>(d, even1, odd1, row + dx_pitch);
         even0 = even2;
         odd0 = odd2;
       } else {
         even0 = even1;
         even1 = even2;
       }
-      h += kStride;
       row += kStride * dx_pitch;
       dy += dy_pitch;
       taps += taps_pitch;
