@@ -208,7 +208,7 @@ inline void NumberTaps(const TranslateCall& call, const void* from, int64_t coun
   const float reciprocal0 = call.digit[0].reciprocal, reciprocal1 = call.digit[1].reciprocal;
   const auto to_step = [&](int k) HWY_ATTR { return hn::Set(di, static_cast<int32_t>(call.digit[k].to_step)); };
   const VI32 to_step0 = to_step(0), to_step1 = to_step(1), to_last = to_step(HWY_MAX(last, 0));
-  TranslateRun(from, bytes, count, to, [=](const uint8_t* in, int64_t at, uint32_t* out) PEAKPOOL_INLINED {
+  TranslateRun(from, bytes, count, to, [&](const uint8_t* in, int64_t at, uint32_t* out) PEAKPOOL_INLINED {
     hn::Mask<DI32> foreign, ones;
     const VI32 taps = Signed(LoadAnyIndices(bytes, in, 0, foreign, ones));
     VI32 value = Signed(hn::Add(hn::LoadU(d, base + at), add));
