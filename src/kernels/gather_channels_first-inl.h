@@ -171,7 +171,8 @@ HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
 
 // One vector of columns down the rows of a block, all of whose loads and stores stay within the tensors. Without
 // kMayAccumulate task.accumulate is not looked at: AVX-512 then begins sums by masked moves. False if it may have
-// stored a NaN that is not canonical.
+// stored a NaN that is not canonical. (Beyond the caches, the address of this code alone makes up to 1.25 times:
+// 112x112 of batch 32 took 5.4 ms or 6.8 ms, the same instructions moved by 400 bytes. Aligning it to 64 did not help.)
 template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, class D>
 HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   using V = hn::Vec<D>;
