@@ -144,9 +144,9 @@ IndexMap::IndexMap(const Indices& indices, const IndexKernels* kernels, const Nu
   const int64_t outputs = g.axis[kDepth].output * g.axis[kHeight].output * width.output;
   if (g.channels_last) {
     inner_ = channels.size();
-    // Fewer alternate with the columns, where both follow each other.
-    along_channels_ =
-        inner_ > (indices.is_valid ? kLongestRun / 4 : 32) || from.axis[kWidth] != inner_ || to.axis[kWidth] != inner_;
+    // Fewer alternate with the columns, where both follow each other. (48 and 96 channels: 0.8 to 0.9 of the time; four
+    // pixels of 128 in a run, 1.24.)
+    along_channels_ = inner_ > kLongestRun / 5 || from.axis[kWidth] != inner_ || to.axis[kWidth] != inner_;
     if (along_channels_) inner_ = 1;
   } else if (columns.size() == width.output && outputs <= kLongestRun && IsDensePlane(g, from) && IsDensePlane(g, to)) {
     through_planes_ = true;

@@ -686,10 +686,26 @@ struct Loops : KeyLoops<Lane> {
     return !hn::AllTrue(d, ordered);
   }
 
+  template <class D, class V, class VI>
+  static HWY_INLINE void FoldPlane(D d, V v, VI number, V& key, VI& tap) {
+    if constexpr (kTaps) {
+      Fold(d, v, number, key, tap);
+    } else {
+      key = hn::Max(key, v);
+    }
+  }
+  // Floats of planes, none of them NaN, become keys.
+  template <class DI>
+  static void MapPlanes(DI d, const void* map, int64_t planes, Lane* results) {
+    const auto element = MapOf<RingLanes<Lane>>(map);
+    for (int64_t j = 0; j < planes; j += static_cast<int64_t>(hn::Lanes(d))) {
+      hn::StoreU(element.Load(d, results + j), d, results + j);
+    }
+  }
+
   // Four planes at a time are reduced to a vector each, whose taps stay behind; these are halved until there is a lane
   // per plane, and so is then the least of the tap numbers of those lanes that equal it, as the greatest of its
-  // complements. (Aligned loads but for the
-  // first and the last of a plane save nothing.)
+  // complements. (Aligned loads but for the first and the last of a plane save nothing.)
   template <class L>
   using PlaneTag = hn::CappedTag<typename L::Lane, 32>;
   template <class L>
@@ -717,10 +733,6 @@ struct Loops : KeyLoops<Lane> {
     // In registers, see LoadLanes, 16-bit floats take 0.65 of the time; without taps, NaNs that are not the same, 0.95.
     // (AVX-512: masks of both vectors of a plane, as bits of which the first is the tap: 7x7 of f16 1.04.)
     const auto load = [&](const T* p) HWY_ATTR { return ToTapKey<kTaps>(lanes, de, hn::LoadU(de, p)); };
-    const auto later = [&](VE v, VT number, VE& key, VT& tap) HWY_ATTR {
-      if constexpr (kTaps) tap = hn::IfThenElse(hn::RebindMask(d, hn::Gt(v, key)), number, tap);
-      key = hn::Max(key, v);
-    };
     const T* x0 = static_cast<const T*>(elements);
     int64_t step1 = step, step2 = 2 * step, step3 = 3 * step;
     for (int64_t p = 0; p < planes; p += 4, x0 += 4 * step) {
@@ -739,8 +751,8 @@ struct Loops : KeyLoops<Lane> {
         const VE v0 = load(x0 + at), v1 = load(x1 + at), v2 = load(x2 + at), v3 = load(x3 + at);
         note(v0, v1, v2, v3);
         const VT number = hn::Sub(first, hn::Set(d, static_cast<Lane>(at)));
-        later(v0, number, key0, tap0), later(v1, number, key1, tap1);
-        later(v2, number, key2, tap2), later(v3, number, key3, tap3);
+        FoldPlane(de, v0, number, key0, tap0), FoldPlane(de, v1, number, key1, tap1);
+        FoldPlane(de, v2, number, key2, tap2), FoldPlane(de, v3, number, key3, tap3);
       }
       if constexpr (kTaps) {
         T* const to = keys + p * n;
@@ -766,19 +778,13 @@ struct Loops : KeyLoops<Lane> {
       ReduceQuarters(d, planes, taps);
       for (int64_t j = 0; j < planes; j += n) hn::StoreU(hn::Sub(zero, hn::LoadU(d, taps + j)), d, taps + j);
     }
-    if constexpr (L::kTracksNan) {
-      const auto element = MapOf<RingLanes<Lane>>(map);
-      for (int64_t j = 0; j < planes; j += n) {
-        Lane* const at = Lanes(results) + j;
-        hn::StoreU(element.Load(d, at), d, at);
-      }
-    }
+    if constexpr (L::kTracksNan) MapPlanes(d, map, planes, Lanes(results));
     return false;
   }
   // The same for f32: the planes' maxima meet in registers, where they are compared with the lanes they come from while
   // the next four planes are loaded. (With indices, AVX-512: 7x7 and lines of 126 0.75 of the time; at once 0.95; masks
-  // of all vectors, moved to integers and their first bit counted, 0.74. One chain of masks: 0.85. Prefetches
-  // 4 KB ahead: lines of 126, in L3, 0.84 of that, 7x7 and all planes in L2 1.05 to 1.2.)
+  // of all vectors, moved to integers and their first bit counted, 0.74. One chain of masks: 0.85. Prefetches 4 KB
+  // ahead: lines of 126, in L3, 0.84 of that, 7x7 and all planes in L2 1.05 to 1.2.)
   static bool PoolFloatPlanes(const void* map, const void* elements, int64_t planes, int64_t size, int64_t step,
                               KeyArray rooms, char* results) {
     using DE = PlaneTag<NativeLanes<float>>;
@@ -813,10 +819,6 @@ struct Loops : KeyLoops<Lane> {
           numbers(was2, hn::Broadcast<2>(most), tap_was2), numbers(was3, hn::Broadcast<3>(most), tap_was3));
       hn::StoreU(hn::Neg(tap), d, taps + p);
     };
-    const auto later = [&](VE v, VT number, VE& key, VT& tap) HWY_ATTR {
-      if constexpr (kTaps) tap = hn::IfThenElse(hn::RebindMask(d, hn::Gt(v, key)), number, tap);
-      key = hn::Max(key, v);
-    };
     const float* x0 = static_cast<const float*>(elements);
     int64_t step1 = step, step2 = 2 * step, step3 = 3 * step;
     for (int64_t p = 0; p < planes; p += 4, x0 += 4 * step) {
@@ -838,8 +840,8 @@ struct Loops : KeyLoops<Lane> {
         VE v0, v1, v2, v3;
         load(at, v0, v1, v2, v3);
         const VT number = InRegister(hn::Sub(first, hn::Set(d, static_cast<Lane>(at))));
-        later(v0, number, key0, tap0), later(v1, number, key1, tap1);
-        later(v2, number, key2, tap2), later(v3, number, key3, tap3);
+        FoldPlane(de, v0, number, key0, tap0), FoldPlane(de, v1, number, key1, tap1);
+        FoldPlane(de, v2, number, key2, tap2), FoldPlane(de, v3, number, key3, tap3);
       }
       if constexpr (kTaps) {
         finish(HWY_MAX(p - 4, 0));
@@ -851,11 +853,7 @@ struct Loops : KeyLoops<Lane> {
     }
     if (SawNan<NativeLanes<float>>(de, seen)) return true;
     if constexpr (kTaps) finish((planes - 1) / 4 * 4);
-    const auto element = MapOf<RingLanes<Lane>>(map);
-    for (int64_t j = 0; j < planes; j += n) {
-      Lane* const at = Lanes(results) + j;
-      hn::StoreU(element.Load(d, at), d, at);
-    }
+    MapPlanes(d, map, planes, Lanes(results));
     return false;
   }
   template <class L>

@@ -736,38 +736,37 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
         }
       };
       // The maxima of a row of taps for both outputs. The other rows and columns are new to no outputs but the first.
-      const auto pool_row = [&](auto is_new, const T* row, int place, V& e, V& o, V& a, VI& i, V& b, VI& j)
-                                PEAKPOOL_INLINED {
-                                  const V x0 = lanes.Load(d, row + c0), x1 = lanes.Load(d, row + c1);
-                                  const V x2 = kKernel == 3 ? lanes.Load(d, row + c2) : x1;
-                                  if constexpr (decltype(is_new)::value) {
-                                    Note<L>(kOverlap == 1 ? x1 : x2, e);
-                                    if constexpr (kStride == 2) Note<L>(x2, o);
-                                  }
-                                  const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
-                                  if constexpr (!kTwo) {
-                                    join(x0, n0, x1, n1, a, i);
-                                    if constexpr (kKernel == 3) join(a, i, x2, n2, a, i);
-                                  } else if constexpr (kStride == 2) {
-                                    const V x3 = lanes.Load(d, row + c3), x4 = lanes.Load(d, row + c4);
-                                    join(x0, n0, x1, n1, a, i);
-                                    join(a, i, x2, n2, a, i);
-                                    join(x2, n2, x3, n3, b, j);
-                                    join(b, j, x4, n4, b, j);
-                                  } else {
-                                    const V x3 = lanes.Load(d, row + c3);
-                                    if constexpr (decltype(is_new)::value) Note<L>(x3, o);
-                                    V shared;
-                                    VI at = n0;
-                                    join(x1, n1, x2, n2, shared, at);
-                                    join(x0, n0, shared, at, a, i);
-                                    join(shared, at, x3, n3, b, j);
-                                  }
-                                  if constexpr (kIndices) {
-                                    i = hn::Add(i, name);
-                                    if constexpr (kTwo) j = hn::Add(j, name);
-                                  }
-                                };
+      const auto pool = [&](auto is_new, const T* p, int place, V& e, V& o, V& a, VI& i, V& b, VI& j) PEAKPOOL_INLINED {
+        const V x0 = lanes.Load(d, p + c0), x1 = lanes.Load(d, p + c1);
+        const V x2 = kKernel == 3 ? lanes.Load(d, p + c2) : x1;
+        if constexpr (decltype(is_new)::value) {
+          Note<L>(kOverlap == 1 ? x1 : x2, e);
+          if constexpr (kStride == 2) Note<L>(x2, o);
+        }
+        const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
+        if constexpr (!kTwo) {
+          join(x0, n0, x1, n1, a, i);
+          if constexpr (kKernel == 3) join(a, i, x2, n2, a, i);
+        } else if constexpr (kStride == 2) {
+          const V x3 = lanes.Load(d, p + c3), x4 = lanes.Load(d, p + c4);
+          join(x0, n0, x1, n1, a, i);
+          join(a, i, x2, n2, a, i);
+          join(x2, n2, x3, n3, b, j);
+          join(b, j, x4, n4, b, j);
+        } else {
+          const V x3 = lanes.Load(d, p + c3);
+          if constexpr (decltype(is_new)::value) Note<L>(x3, o);
+          V shared;
+          VI at = n0;
+          join(x1, n1, x2, n2, shared, at);
+          join(x0, n0, shared, at, a, i);
+          join(shared, at, x3, n3, b, j);
+        }
+        if constexpr (kIndices) {
+          i = hn::Add(i, name);
+          if constexpr (kTwo) j = hn::Add(j, name);
+        }
+      };
       const auto store = [&](V a, VI i, V b, VI j, int places, T* y, uint8_t* t) PEAKPOOL_INLINED {
         StoreTo<kFar>(d, lanes, a, y + o0 + c);
         if constexpr (kTwo) StoreTo<kFar>(d, lanes, b, y + o1 + c);
@@ -782,16 +781,16 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
       // u: the rows that both lines have; v: those of one.
       V ua = s0, ub = s0, va = s0, vb = s0, wa = s0, wb = s0;
       VI ui = n0, uj = n0, vi = n0, vj = n0, wi = n0, wj = n0;
-      pool_row(old_row, r0, rows.place[0], s0, s1, va, vi, vb, vj);
+      pool(old_row, r0, rows.place[0], s0, s1, va, vi, vb, vj);
       if constexpr (kStride == 2) {
-        pool_row(new_row, r1, rows.place[1], s0, s1, wa, wi, wb, wj);
+        pool(new_row, r1, rows.place[1], s0, s1, wa, wi, wb, wj);
         join(va, vi, wa, wi, va, vi);
         if constexpr (kTwo) join(vb, vj, wb, wj, vb, vj);
-        pool_row(new_row, r2, rows.place[2], s2, s3, ua, ui, ub, uj);
+        pool(new_row, r2, rows.place[2], s2, s3, ua, ui, ub, uj);
       } else {
-        pool_row(overlap_row, r1, rows.place[1], s0, s1, ua, ui, ub, uj);
+        pool(overlap_row, r1, rows.place[1], s0, s1, ua, ui, ub, uj);
         if constexpr (kKernel == 3) {
-          pool_row(new_row, r2, rows.place[2], s0, s1, wa, wi, wb, wj);
+          pool(new_row, r2, rows.place[2], s0, s1, wa, wi, wb, wj);
           join(ua, ui, wa, wi, ua, ui);
           if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
         }
@@ -799,12 +798,12 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
       join(va, vi, ua, ui, va, vi);
       if constexpr (kTwo) join(vb, vj, ub, uj, vb, vj);
       store(va, vi, vb, vj, 0, y0, t0);
-      pool_row(new_row, kStride + kKernel == 3 ? r2 : r3, rows.place[kKernel], kStride == 2 ? s0 : s2,
-               kStride == 2 ? s1 : s3, wa, wi, wb, wj);
+      pool(new_row, kStride + kKernel == 3 ? r2 : r3, rows.place[kKernel], kStride == 2 ? s0 : s2,
+           kStride == 2 ? s1 : s3, wa, wi, wb, wj);
       join(ua, ui, wa, wi, ua, ui);
       if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
       if constexpr (kStride == 2) {
-        pool_row(new_row, r4, rows.place[4], s2, s3, wa, wi, wb, wj);
+        pool(new_row, r4, rows.place[4], s2, s3, wa, wi, wb, wj);
         join(ua, ui, wa, wi, ua, ui);
         if constexpr (kTwo) join(ub, uj, wb, wj, ub, uj);
       }
