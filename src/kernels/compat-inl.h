@@ -273,6 +273,18 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* 
 #endif
 }
 
+// The vector whose halves are at lo and hi. One lane per vector: it is at lo.
+template <class D, class T = hn::TFromD<D>>
+HWY_INLINE hn::Vec<D> LoadHalves(D d, const T* lo, const T* hi) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(hi);
+  return hn::LoadU(d, lo);
+#else
+  const hn::Half<D> dh;
+  return hn::Combine(d, hn::LoadU(dh, hi), hn::LoadU(dh, lo));
+#endif
+}
+
 // {lower half of a, lower half of b}, and of the upper halves. One lane per vector: a, and b.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LowerHalves(D d, V a, V b) {
@@ -309,7 +321,8 @@ HWY_INLINE void TransposeFours(D d, V& v0, V& v1, V& v2, V& v3) {
 #endif
 }
 
-// The greatest lane of each block of 16 bytes of the vectors: within blocks, lane i is that of vector i.
+// The greatest lane of each block of 16 bytes of the vectors: within blocks, lane i is that of vector i. Of narrower
+// lanes than 4 bytes, lanes i + 4, too, are some of vector i.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V MaxOfFours(D d, V v0, V v1, V v2, V v3) {
 #if HWY_TARGET == HWY_SCALAR
@@ -319,6 +332,40 @@ HWY_INLINE V MaxOfFours(D d, V v0, V v1, V v2, V v3) {
   const V even = hn::Max(hn::InterleaveLower(d, v0, v2), hn::InterleaveUpper(d, v0, v2));
   const V odd = hn::Max(hn::InterleaveLower(d, v1, v3), hn::InterleaveUpper(d, v1, v3));
   return hn::Max(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
+#endif
+}
+
+// The greater of lanes next to each other, twice as wide, whose lower and upper parts are `low` and `high`.
+template <class DW, class D, class V = hn::Vec<D>>
+HWY_INLINE hn::Vec<DW> MaxOfWide(DW dw, D d, V low, V high) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(low), static_cast<void>(high);
+  return hn::Zero(dw);
+#else
+  return hn::Max(hn::BitCast(dw, hn::InterleaveLower(d, low, high)),
+                 hn::BitCast(dw, hn::InterleaveUpper(d, low, high)));
+#endif
+}
+
+// Stores four lanes, each the greatest of those that lie a multiple of four from it.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreMaxOfFourths(D d, V v, hn::TFromD<D>* to) {
+#if HWY_HAVE_SCALABLE
+  const hn::CappedTag<hn::TFromD<D>, 4> d4;
+  HWY_ALIGN hn::TFromD<D> all[hn::MaxLanes(d)];
+  hn::Store(v, d, all);
+  auto best = hn::Load(d4, all);
+  for (size_t i = 4; i < hn::Lanes(d); i += 4) best = hn::Max(best, hn::LoadU(d4, all + i));
+  hn::StoreU(best, d4, to);
+#elif HWY_TARGET == HWY_SCALAR
+  hn::StoreU(v, d, to);
+#else
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Half<D> dh;
+    StoreMaxOfFourths(dh, hn::Max(hn::LowerHalf(dh, v), hn::UpperHalf(dh, v)), to);
+  }
 #endif
 }
 
