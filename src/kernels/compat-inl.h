@@ -638,6 +638,20 @@ HWY_INLINE void StorePackedTaps(DI /*di*/, V16 first, V16 second, int64_t pitch,
 #endif
 }
 
+// Stores four vectors of tap numbers, negated, of which each block of 16 bytes has every second one.
+template <class DI, class VI>
+HWY_INLINE void StoreBlocksOfTaps(DI /*di*/, VI t0, VI t1, VI t2, VI t3, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+  const __m256i words0 = _mm256_packs_epi32(t0.raw, t1.raw), words1 = _mm256_packs_epi32(t2.raw, t3.raw);
+  const __m256i bytes = _mm256_abs_epi8(_mm256_packs_epi16(words0, words1));
+  const __m128i even = _mm256_castsi256_si128(bytes), odd = _mm256_extracti128_si256(bytes, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi8(even, odd));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16), _mm_unpackhi_epi8(even, odd));
+#else
+  static_cast<void>(t0), static_cast<void>(t1), static_cast<void>(t2), static_cast<void>(t3), static_cast<void>(to);
+#endif
+}
+
 // Stores what LoadTaps loads in another order: of lanes, or of bytes where taps are.
 template <class D, class Taps, class VI>
 HWY_INLINE void StoreTapsInOrder(D d, Taps taps, VI lanes, const uint8_t* bytes, uint8_t* HWY_RESTRICT to) {

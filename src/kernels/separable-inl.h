@@ -663,14 +663,35 @@ struct Loops : KeyLoops<Lane> {
     HWY_ALIGN int32_t from[hn::MaxLanes(di)];
     for (int64_t i = 0; i < n; ++i) from[i] = static_cast<int32_t>(i % blocks * 4 + i / blocks);
     const VT order = hn::Load(di, from), one = hn::Set(di, 1), two = hn::Set(di, 2), three = hn::Set(di, 3);
-    const auto all = hn::FirstN(d, static_cast<size_t>(n));
-    auto ordered = all;
-    for (int64_t j = 0; j < outputs; j += n) {
+    auto ordered = NoNanYet<false>(d);
+    const auto load = [&](const float* p, VE& v0, VE& v1, VE& v2, VE& v3) HWY_ATTR {
+      v0 = LoadLanes(lanes, d, p), v1 = LoadLanes(lanes, d, p + n);
+      v2 = LoadLanes(lanes, d, p + 2 * n), v3 = LoadLanes(lanes, d, p + 3 * n);
+      NoteInTurn<NativeLanes<float>>(d, ordered, v0, v1, v2, v3);
+    };
+    int64_t j = 0;
+    if constexpr (kTaps && kHasPackedTaps) {
+      // Minus the taps, by masks, of four vectors at a time: 0.74 of the time of one by one.
+      const VT minus_two = hn::Set(di, -2);
+      const auto pool = [&](int64_t at) PEAKPOOL_INLINED {
+        VE v0, v1, v2, v3;
+        load(x + 4 * at, v0, v1, v2, v3);
+        TransposeFours(d, v0, v1, v2, v3);
+        const VE first = hn::Max(v0, v1), last = hn::Max(v2, v3);
+        const auto mask = [=](VE a, VE b)
+                              PEAKPOOL_INLINED { return hn::VecFromMask(di, hn::RebindMask(di, hn::Gt(b, a))); };
+        lanes.Store(d, LookupLanes(d, hn::Max(first, last), order), y + at);
+        return hn::IfThenElse(hn::RebindMask(di, hn::Gt(last, first)), hn::Add(mask(v2, v3), minus_two), mask(v0, v1));
+      };
+      for (; j + 4 * n <= outputs; j += 4 * n) {
+        const VT t0 = pool(j), t1 = pool(j + n), t2 = pool(j + 2 * n), t3 = pool(j + 3 * n);
+        StoreBlocksOfTaps(di, t0, t1, t2, t3, taps + j);
+      }
+    }
+    for (; j < outputs; j += n) {
       const int64_t at = HWY_MIN(j, outputs - n);
-      const float* p = x + 4 * at;
-      VE best = LoadLanes(lanes, d, p), v1 = LoadLanes(lanes, d, p + n), v2 = LoadLanes(lanes, d, p + 2 * n),
-         v3 = LoadLanes(lanes, d, p + 3 * n);
-      ordered = hn::And(ordered, AndOrdered(d, AndOrdered(d, all, best, v1), v2, v3));
+      VE best, v1, v2, v3;
+      load(x + 4 * at, best, v1, v2, v3);
       VT tap = hn::Zero(di);
       if constexpr (kTaps) {
         TransposeFours(d, best, v1, v2, v3);
