@@ -429,7 +429,8 @@ TEST_P(WindowKernel, StridedLines) {
   });
 }
 
-// Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end.
+// Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end, or lines
+// are one or two strips.
 TEST_P(WindowKernel, PackedLines) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_first == nullptr) return;
@@ -441,7 +442,7 @@ TEST_P(WindowKernel, PackedLines) {
         p.kernel[a] = kernel;
         p.stride[a] = 2;
         p.input[a] = Draw(kernel, Draw(0, 3) == 0 ? 12 : a == 1 ? 130 : 40);
-        p.padding[a].after = Draw(0, Draw(0, 1));
+        p.padding[a] = {Draw(0, Draw(0, kernel - 1)), Draw(0, Draw(0, 1))};
       }
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;

@@ -27,8 +27,10 @@ template <class T>
 struct NarrowCall {
   int64_t out_width, pitch, pad;
   int64_t x_step, y_step, taps_step;  // from plane to plane
-  // Per horizontal tap: a vector of lane indices, then one of tap numbers.
+  // Per horizontal tap: a vector of lane indices, then one of tap numbers. Then the same for the second strip.
   const hwy::MakeSigned<T>* tables;
+  int64_t x_second, y_second;  // the first column and the first output of that
+  int64_t prefetched;          // elements for each two lines of outputs
 };
 
 // Some planes, and lines [oh, stop) of each.
@@ -51,6 +53,8 @@ template <class L>
 constexpr bool kHasNarrowWindows = sizeof(typename L::Lane) == 4 && hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >=
                                                                         16;
 
+constexpr int kNarrowStride = 2;
+
 template <class L, int kK>
 struct NarrowWindow {
   using T = typename L::Element;
@@ -59,7 +63,7 @@ struct NarrowWindow {
   using TI = hn::TFromD<DI>;
   using V = hn::Vec<D>;
   using VI = hn::Vec<DI>;
-  static constexpr int kS = 2;
+  static constexpr int kS = kNarrowStride;
 
   static HWY_INLINE V MaxOfTaps(D d, V a, V b, VI i0, VI i1, VI i2) {
     const V m = hn::Max(LookupTwo(d, a, b, i0), LookupTwo(d, a, b, i1));
@@ -144,6 +148,73 @@ struct NarrowWindow {
       for (; oh < stop; oh += 2, r += 2 * kS, y += 2 * out_width) {
         const RowPointers row(x, r, last, pitch);
         pool(row.p0, row.p1, row.p2, row.p3, row.p4, y);
+      }
+    }
+    return SawNan<L>(d, ordered);
+  }
+
+  // Rows of two vectors, or of two strips of two vectors that may overlap. (Packed lines take 1.2 to 1.4 times as long,
+  // with padding, which those do not take, Window3x3 and strided.cc 1.2 to 4; one strip after the other 1.4.)
+  template <int kStrips>
+  static bool WideValues(L lanes, const NarrowCall<T>& call, const NarrowPlanes<T>& call_at) {
+    const NarrowCall<T> in = call;
+    const NarrowPlanes<T> at = call_at;
+    const D d;
+    const DI di;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), out_width = in.out_width, pitch = in.pitch;
+    const auto* second = in.tables + (kStrips - 1) * 6 * n;
+    const VI i0 = hn::Load(di, in.tables), i1 = hn::Load(di, in.tables + 2 * n), i2 = hn::Load(di, in.tables + 4 * n);
+    const VI j0 = hn::Load(di, second), j1 = hn::Load(di, second + 2 * n), j2 = hn::Load(di, second + 4 * n);
+    const int64_t x_second = in.x_second, y_second = in.y_second, row_step = 2 * kS * pitch, last = at.last,
+                  stop = at.stop, prefetched = in.prefetched;
+    auto ordered = hn::FirstN(d, hn::Lanes(d));
+    const T* x = at.x;
+    T* y_plane = at.y;
+    for (int64_t p = 0; p < at.planes; ++p, x += in.x_step, y_plane += in.y_step) {
+      T* y = y_plane;
+      int64_t oh = at.oh, r = oh * kS - in.pad;
+      const T* first = RowPointers(x, r, at.last, pitch).p0;
+      // The vectors of the row that the next two lines share with these.
+      V lo = LoadLanes(lanes, d, first), hi = LoadLanes(lanes, d, first + n), second_lo = lo, second_hi = hi;
+      if constexpr (kStrips == 2) {
+        second_lo = LoadLanes(lanes, d, first + x_second);
+        second_hi = LoadLanes(lanes, d, first + x_second + n);
+      }
+      Note<L>(d, ordered, lo, hi, second_lo, second_hi);
+      while (oh < stop) {
+        const RowPointers row(x, r, last, pitch);
+        const bool clamped = r < 0 || r + kK + kS - 1 > last;
+        int64_t pairs = clamped ? 1 : HWY_MIN((last - (kK + kS - 1) - r) / (2 * kS) + 1, (stop - oh + 1) / 2);
+        oh += 2 * pairs;
+        r += 2 * kS * pairs;
+        // Carried along, and nothing else: loads of what would be spilled wait for stores before them.
+        for (const T *p1 = row.p1, *p2 = row.p2, *p3 = row.p3, *p4 = row.p4;;) {
+          const auto maxima = [&](int64_t c, V& shared, V& a, V& b) PEAKPOOL_INLINED {
+            const V v1 = LoadLanes(lanes, d, p1 + c), v2 = LoadLanes(lanes, d, p2 + c),
+                    v3 = LoadLanes(lanes, d, p3 + c), v4 = LoadLanes(lanes, d, p4 + c);
+            Note<L>(d, ordered, v1, v2, v3, v4);
+            a = hn::Max(hn::Max(shared, v1), v2);
+            b = hn::Max(v2, hn::Max(v3, v4));
+            shared = v4;
+          };
+          PrefetchRowAhead(p1, prefetched);
+          V a, b, a_hi, b_hi;
+          maxima(0, lo, a, b);
+          maxima(n, hi, a_hi, b_hi);
+          const V line = MaxOfTaps(d, b, b_hi, i0, i1, i2);
+          lanes.Store(d, MaxOfTaps(d, a, a_hi, i0, i1, i2), y);
+          if constexpr (kStrips == 2) {
+            maxima(x_second, second_lo, a, b);
+            maxima(x_second + n, second_hi, a_hi, b_hi);
+            lanes.Store(d, MaxOfTaps(d, a, a_hi, j0, j1, j2), y + y_second);
+          }
+          y += out_width;
+          lanes.Store(d, line, y);
+          if constexpr (kStrips == 2) lanes.Store(d, MaxOfTaps(d, b, b_hi, j0, j1, j2), y + y_second);
+          y += out_width;
+          if (--pairs == 0) break;
+          p1 += row_step, p2 += row_step, p3 += row_step, p4 += row_step;
+        }
       }
     }
     return SawNan<L>(d, ordered);
@@ -249,30 +320,27 @@ struct NarrowWindow {
 };
 
 // Scratch: lane tables, and one plane each of x, y and taps with slack.
-constexpr int64_t kNarrowXAt = 8 << 10, kNarrowYAt = 28 << 10, kNarrowTapsAt = 48 << 10;
-static_assert(kNarrowTapsAt + (16 << 10) <= kScratchBytes, "");
+constexpr int64_t kNarrowXAt = 4 << 10, kNarrowYAt = 44 << 10, kNarrowTapsAt = 58 << 10, kNarrowEnd = 64 << 10;
+static_assert(kNarrowEnd <= kScratchBytes, "");
 
+// What the lanes of a line are: two lines in one vector each, or outputs from `first` on whose columns, from `begin`
+// on, are in two vectors.
 template <class D>
-[[gnu::cold]] HWY_NOINLINE void MakeNarrowTables(D d, const Axis& w, hn::TFromD<D>* lanes) {
+[[gnu::cold]] HWY_NOINLINE void MakeNarrowTables(D d, const Axis& w, bool two_lines, int64_t first, int64_t begin,
+                                                 hn::TFromD<D>* lanes) {
   using TI = hn::TFromD<D>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   for (int64_t t = 0; t < w.kernel; ++t) {
     for (int64_t lane = 0; lane < n; ++lane) {
-      const bool second = lane >= w.output;
-      const int64_t o = HWY_MIN(second ? lane - w.output : lane, w.output - 1);
-      const int64_t column = HWY_MIN(HWY_MAX(w.Begin(o) + t, 0), w.input - 1);
-      lanes[lane] = static_cast<TI>(second ? column + n : column);
+      const bool second = two_lines && lane >= w.output;
+      const int64_t o = HWY_MIN(second ? lane - w.output : first + lane, w.output - 1);
+      const int64_t column = HWY_MIN(HWY_MAX(w.Begin(o) + t, 0), w.input - 1) - begin;
+      lanes[lane] = static_cast<TI>(HWY_MIN(second ? column + n : column, 2 * n - 1));
       // A column clamped at the left is named by its own tap; those clamped at the right come last and never win.
       lanes[n + lane] = static_cast<TI>(HWY_MAX(t, -w.Begin(o)));
     }
     lanes += 2 * n;
   }
-}
-
-template <class L, class T = typename L::Element>
-NarrowKernel<L> FindNarrowKernel(const Axis& w, bool with_taps) {
-  if (w.kernel == 3) return with_taps ? &NarrowWindow<L, 3>::Taps : &NarrowWindow<L, 3>::Values;
-  return with_taps ? &NarrowWindow<L, 2>::Taps : &NarrowWindow<L, 2>::Values;
 }
 
 // True if done: narrow enough, dense enough and small enough planes.
@@ -286,21 +354,49 @@ template <class L>
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const bool with_taps = call.taps.base != nullptr;
   const int64_t out_width = w.output, pitch = w.input;
-  if (w.input > n || w.stride * w.output > n || g.input.axis[kHeight] != pitch || g.output.axis[kHeight] != out_width ||
+  if (g.input.axis[kHeight] != pitch || g.output.axis[kHeight] != out_width ||
       (with_taps && call.taps.strides.axis[kHeight] != out_width)) {
     return false;
   }
+  NarrowKernel<L> kernel;
+  int64_t x_second = 0, y_second = 0, columns = n;
+  const bool two_lines = w.input <= n && kNarrowStride * out_width <= n;
+  if (two_lines) {
+    kernel = w.kernel == 3 ? with_taps ? &NarrowWindow<L, 3>::Taps : &NarrowWindow<L, 3>::Values
+             : with_taps   ? &NarrowWindow<L, 2>::Taps
+                           : &NarrowWindow<L, 2>::Values;
+  } else {
+    if (with_taps || w.kernel != 3) return false;
+    // The last plane of a run is copied: one or two planes of 56x56 would take 2 and 1.4 times as long.
+    if (out_width > n && call.end - call.begin < 4 * h.output) return false;
+    columns = 2 * n;
+    kernel = &NarrowWindow<L, 3>::template WideValues<1>;
+    const auto last_column = [&](int64_t o) { return HWY_MIN(w.Begin(o) + w.kernel, w.input) - 1; };
+    if (out_width > n || last_column(out_width - 1) >= columns) {
+      kernel = &NarrowWindow<L, 3>::template WideValues<2>;
+      y_second = HWY_MAX(out_width - n, 0);
+      if (last_column(out_width - 1) - w.Begin(y_second) >= columns) ++y_second;
+      x_second = HWY_MAX(w.Begin(y_second), 0);
+      if (last_column(y_second - 1) >= columns) return false;
+    }
+  }
   const int64_t out_plane = (h.output + 1) * out_width + n;
-  if (6 * n * lane > kNarrowXAt || (pitch * h.input + n) * size > kNarrowYAt - kNarrowXAt ||
-      out_plane * size > kNarrowTapsAt - kNarrowYAt || out_plane > (16 << 10)) {
+  if (12 * n * lane > kNarrowXAt || (pitch * h.input + columns) * size > kNarrowYAt - kNarrowXAt ||
+      out_plane * size > kNarrowTapsAt - kNarrowYAt || out_plane > kNarrowEnd - kNarrowTapsAt) {
     return false;
   }
   uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
   TI* tables = reinterpret_cast<TI*>(scratch);
-  MakeNarrowTables(d, w, tables);
-  const NarrowCall<T> in = {
-      out_width, pitch, h.pad_before, g.input.channel, g.output.channel, call.taps.strides.channel, tables};
-  const NarrowKernel<L> kernel = FindNarrowKernel<L>(w, with_taps);
+  const auto make_tables = [&] {
+    MakeNarrowTables(d, w, two_lines, 0, 0, tables);
+    if (y_second > 0) MakeNarrowTables(d, w, false, y_second, x_second, tables + 6 * n);
+  };
+  make_tables();
+  const NarrowCall<T> in = {out_width,        pitch,
+                            h.pad_before,     g.input.channel,
+                            g.output.channel, call.taps.strides.channel,
+                            tables,           x_second,
+                            y_second,         IsFar(g, size, 16) ? 2 * kNarrowStride * pitch : 0};
   T* x_copy = reinterpret_cast<T*>(scratch + kNarrowXAt);
   T* y_copy = reinterpret_cast<T*>(scratch + kNarrowYAt);
   uint8_t* taps_copy = scratch + kNarrowTapsAt;
@@ -312,12 +408,12 @@ template <class L>
                               (!with_taps || call.taps.strides.channel == h.output * out_width);
   const auto redo = [&](const SliceWalk& walk, int64_t plane, int64_t planes) {
     walk.Redo(plane, planes);
-    MakeNarrowTables(d, w, tables);  // both live in the call's scratch
+    make_tables();  // both live in the call's scratch
   };
   for (SliceWalk walk(call, separable); walk.Next();) {
     const int64_t plane_lines = walk.stop - walk.oh;
     const int64_t y_first = walk.y + walk.oh * out_width, taps_first = walk.taps + walk.oh * out_width;
-    const int64_t x_need = x_size - w.input + n, y_need = (plane_lines + 1) * out_width + n;
+    const int64_t x_need = x_size - w.input + x_second + columns, y_need = (plane_lines + 1) * out_width + n;
     int64_t plain = walk.planes;  // the others, usually the last one of a run, are copied
     while (plain > 0 &&
            (walk.x + (plain - 1) * g.input.channel + x_need > walk.x_end ||
@@ -352,7 +448,7 @@ template <class L>
     at.stop = walk.stop;
     for (int64_t p = plain; p < walk.planes; ++p) {
       memcpy(x_copy, at.x, static_cast<size_t>(x_size) * sizeof(T));
-      memset(x_copy + x_size, 0, static_cast<size_t>(n) * sizeof(T));
+      memset(x_copy + x_size, 0, static_cast<size_t>(columns) * sizeof(T));
       const bool nan = kernel(lanes, in, {x_copy, y_copy, taps_copy, 1, at.last, at.oh, at.stop});
       memcpy(at.y, y_copy, static_cast<size_t>(plane_lines * out_width) * sizeof(T));
       if (with_taps) memcpy(at.taps, taps_copy, static_cast<size_t>(plane_lines * out_width));
