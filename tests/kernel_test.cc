@@ -775,7 +775,9 @@ TEST_P(Kernel, WindowsWithDepthOfLongLines) {
         p.stride[a] = a == 0 ? Draw(1, 3) : 2;
         p.dilation[a] = 1;
         p.padding[a] = {Draw(0, 1), Draw(0, 1)};
-        p.input[a] = a == 0 ? Draw(3, 14) : a == 1 ? Draw(3, 24) : Draw(2 * lanes, 5 * lanes);
+        p.input[a] = a == 0   ? Draw(3, 14)
+                     : a == 1 ? Draw(3, i < 4 ? 60 : 24)
+                              : Draw(2 * lanes, i < 4 ? 4 * lanes : 5 * lanes);
       }
       Resolve(&p);
       if (Draw(0, 3) == 0) AddGaps(&p);

@@ -319,10 +319,6 @@ struct NarrowWindow {
   }
 };
 
-// Scratch: lane tables, and one plane each of x, y and taps with slack.
-constexpr int64_t kNarrowXAt = 4 << 10, kNarrowYAt = 44 << 10, kNarrowTapsAt = 58 << 10, kNarrowEnd = 64 << 10;
-static_assert(kNarrowEnd <= kScratchBytes, "");
-
 // What the lanes of a line are: two lines in one vector each, or outputs from `first` on whose columns, from `begin`
 // on, are in two vectors.
 template <class D>
@@ -380,13 +376,13 @@ template <class L>
       if (last_column(y_second - 1) >= columns) return false;
     }
   }
-  const int64_t out_plane = (h.output + 1) * out_width + n;
-  if (12 * n * lane > kNarrowXAt || (pitch * h.input + columns) * size > kNarrowYAt - kNarrowXAt ||
-      out_plane * size > kNarrowTapsAt - kNarrowYAt || out_plane > kNarrowEnd - kNarrowTapsAt) {
-    return false;
-  }
-  uint8_t* scratch = static_cast<uint8_t*>(call.scratch);
-  TI* tables = reinterpret_cast<TI*>(scratch);
+  // Scratch: lane tables, and one plane each of x, y and taps with slack.
+  const int64_t x_size = h.input * pitch, y_room = (h.output + 1) * out_width + n;
+  TI* const tables = static_cast<TI*>(call.scratch);
+  T* const x_copy = reinterpret_cast<T*>(tables + 12 * n);
+  T* const y_copy = x_copy + x_size + columns;
+  uint8_t* const taps_copy = reinterpret_cast<uint8_t*>(y_copy + y_room);
+  if (taps_copy + (with_taps ? y_room : 0) > static_cast<uint8_t*>(call.scratch) + call.scratch_bytes) return false;
   const auto make_tables = [&] {
     MakeNarrowTables(d, w, two_lines, 0, 0, tables);
     if (y_second > 0) MakeNarrowTables(d, w, false, y_second, x_second, tables + 6 * n);
@@ -397,10 +393,6 @@ template <class L>
                             g.output.channel, call.taps.strides.channel,
                             tables,           x_second,
                             y_second,         IsFar(g, size, 16) ? 2 * kNarrowStride * pitch : 0};
-  T* x_copy = reinterpret_cast<T*>(scratch + kNarrowXAt);
-  T* y_copy = reinterpret_cast<T*>(scratch + kNarrowYAt);
-  uint8_t* taps_copy = scratch + kNarrowTapsAt;
-  const int64_t x_size = h.input * pitch;
   // Windows that do not overlap do not see where one plane ends and the next begins.
   const bool one_tall_plane = h.kernel == h.stride && g.axis[kDepth].output == 1 && h.pad_before == 0 &&
                               h.input == h.stride * h.output && g.input.channel == x_size &&
