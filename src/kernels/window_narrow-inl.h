@@ -322,20 +322,19 @@ struct NarrowWindow {
 // What the lanes of a line are: two lines in one vector each, or outputs from `first` on whose columns, from `begin`
 // on, are in two vectors.
 template <class D>
-[[gnu::cold]] HWY_NOINLINE void MakeNarrowTables(D d, const Axis& w, bool two_lines, int64_t first, int64_t begin,
-                                                 hn::TFromD<D>* lanes) {
-  using TI = hn::TFromD<D>;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  for (int64_t t = 0; t < w.kernel; ++t) {
-    for (int64_t lane = 0; lane < n; ++lane) {
-      const bool second = two_lines && lane >= w.output;
-      const int64_t o = HWY_MIN(second ? lane - w.output : first + lane, w.output - 1);
-      const int64_t column = HWY_MIN(HWY_MAX(w.Begin(o) + t, 0), w.input - 1) - begin;
-      lanes[lane] = static_cast<TI>(HWY_MIN(second ? column + n : column, 2 * n - 1));
-      // A column clamped at the left is named by its own tap; those clamped at the right come last and never win.
-      lanes[n + lane] = static_cast<TI>(HWY_MAX(t, -w.Begin(o)));
-    }
-    lanes += 2 * n;
+HWY_NOINLINE void MakeNarrowTables(D d, const Axis& w, bool two_lines, int64_t first, int64_t begin,
+                                   hn::TFromD<D>* lanes) {
+  const auto set = [d](int64_t value) HWY_ATTR { return hn::Set(d, static_cast<hn::TFromD<D>>(value)); };
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), outputs = two_lines ? w.output : n;
+  const auto lane = hn::Iota(d, 0), zero = hn::Zero(d), second = hn::VecFromMask(d, hn::Lt(set(outputs - 1), lane));
+  const auto o = hn::Min(hn::Sub(hn::Add(lane, set(first)), hn::And(second, set(outputs))), set(w.output - 1));
+  const auto left = hn::Sub(hn::Add(o, o), set(w.pad_before));
+  for (int64_t t = 0; t < w.kernel; ++t, lanes += 2 * n) {
+    const auto clamped = hn::Min(hn::Max(hn::Add(left, set(t)), zero), set(w.input - 1));
+    const auto column = hn::Add(hn::Sub(clamped, set(begin)), hn::And(second, set(n)));
+    hn::Store(hn::Min(column, set(2 * n - 1)), d, lanes);
+    // A column clamped at the left is named by its own tap; those clamped at the right come last and never win.
+    hn::Store(hn::Max(set(t), hn::Sub(zero, left)), d, lanes + n);
   }
 }
 
@@ -363,8 +362,6 @@ template <class L>
                            : &NarrowWindow<L, 2>::Values;
   } else {
     if (with_taps || w.kernel != 3) return false;
-    // The last plane of a run is copied: one or two planes of 56x56 would take 2 and 1.4 times as long.
-    if (out_width > n && call.end - call.begin < 4 * h.output) return false;
     columns = 2 * n;
     kernel = &NarrowWindow<L, 3>::template WideValues<1>;
     const auto last_column = [&](int64_t o) { return HWY_MIN(w.Begin(o) + w.kernel, w.input) - 1; };
@@ -376,13 +373,15 @@ template <class L>
       if (last_column(y_second - 1) >= columns) return false;
     }
   }
-  // Scratch: lane tables, and one plane each of x, y and taps with slack.
-  const int64_t x_size = h.input * pitch, y_room = (h.output + 1) * out_width + n;
+  // Scratch: lane tables, and of the lines whose vectors reach beyond the end of a run, x, y and taps with slack.
+  const int64_t most_lines = 2 * (n / HWY_MIN(out_width, pitch) + 4);
+  const int64_t x_room = (kNarrowStride * most_lines + w.kernel) * pitch + columns;
+  const int64_t y_room = most_lines * out_width + n;
   TI* const tables = static_cast<TI*>(call.scratch);
   T* const x_copy = reinterpret_cast<T*>(tables + 12 * n);
-  T* const y_copy = x_copy + x_size + columns;
+  T* const y_copy = x_copy + x_room;
   uint8_t* const taps_copy = reinterpret_cast<uint8_t*>(y_copy + y_room);
-  if (taps_copy + (with_taps ? y_room : 0) > static_cast<uint8_t*>(call.scratch) + call.scratch_bytes) return false;
+  if (taps_copy + y_room > static_cast<uint8_t*>(call.scratch) + call.scratch_bytes) return false;
   const auto make_tables = [&] {
     MakeNarrowTables(d, w, two_lines, 0, 0, tables);
     if (y_second > 0) MakeNarrowTables(d, w, false, y_second, x_second, tables + 6 * n);
@@ -392,10 +391,10 @@ template <class L>
                             h.pad_before,     g.input.channel,
                             g.output.channel, call.taps.strides.channel,
                             tables,           x_second,
-                            y_second,         IsFar(g, size, 16) ? 2 * kNarrowStride * pitch : 0};
+                            y_second,         IsFar(g, size, 1) ? 2 * kNarrowStride * pitch : 0};
   // Windows that do not overlap do not see where one plane ends and the next begins.
   const bool one_tall_plane = h.kernel == h.stride && g.axis[kDepth].output == 1 && h.pad_before == 0 &&
-                              h.input == h.stride * h.output && g.input.channel == x_size &&
+                              h.input == h.stride * h.output && g.input.channel == h.input * pitch &&
                               g.output.channel == h.output * out_width &&
                               (!with_taps || call.taps.strides.channel == h.output * out_width);
   const auto redo = [&](const SliceWalk& walk, int64_t plane, int64_t planes) {
@@ -405,14 +404,18 @@ template <class L>
   for (SliceWalk walk(call, separable); walk.Next();) {
     const int64_t plane_lines = walk.stop - walk.oh;
     const int64_t y_first = walk.y + walk.oh * out_width, taps_first = walk.taps + walk.oh * out_width;
-    const int64_t x_need = x_size - w.input + x_second + columns, y_need = (plane_lines + 1) * out_width + n;
-    int64_t plain = walk.planes;  // the others, usually the last one of a run, are copied
-    while (plain > 0 &&
-           (walk.x + (plain - 1) * g.input.channel + x_need > walk.x_end ||
-            y_first + (plain - 1) * g.output.channel + y_need > walk.y_end ||
-            (with_taps && taps_first + (plain - 1) * call.taps.strides.channel + y_need > walk.taps_end))) {
-      --plain;
-    }
+    // Whether so many lines of a plane load and store inside of the run around it. Lines come in twos.
+    const auto fits = [&](int64_t plane, int64_t count) {
+      const int64_t lines = (count + 1) / 2 * 2;
+      const int64_t last_row = HWY_MIN(h.Begin(walk.oh + lines - 1) + h.kernel, h.input) - 1;
+      const int64_t load_end = last_row * pitch + x_second + columns;
+      const int64_t store_end = (lines - (two_lines ? 2 : 1)) * out_width + y_second + n;
+      return walk.x + plane * in.x_step + load_end <= walk.x_end &&
+             y_first + plane * in.y_step + store_end <= walk.y_end &&
+             (!with_taps || taps_first + plane * in.taps_step + store_end <= walk.taps_end);
+    };
+    int64_t plain = walk.planes;  // the others, usually the last one of a run, are in part copied
+    while (plain > 0 && !fits(plain - 1, plane_lines)) --plain;
     NarrowPlanes<T> at = {static_cast<const T*>(call.x) + walk.x,
                           static_cast<T*>(call.y) + y_first,
                           with_taps ? static_cast<uint8_t*>(call.taps.base) + taps_first : nullptr,
@@ -437,13 +440,21 @@ template <class L>
     }
     at.planes = 1;
     at.last = h.input - 1;
-    at.stop = walk.stop;
     for (int64_t p = plain; p < walk.planes; ++p) {
-      memcpy(x_copy, at.x, static_cast<size_t>(x_size) * sizeof(T));
-      memset(x_copy + x_size, 0, static_cast<size_t>(columns) * sizeof(T));
-      const bool nan = kernel(lanes, in, {x_copy, y_copy, taps_copy, 1, at.last, at.oh, at.stop});
-      memcpy(at.y, y_copy, static_cast<size_t>(plane_lines * out_width) * sizeof(T));
-      if (with_taps) memcpy(at.taps, taps_copy, static_cast<size_t>(plane_lines * out_width));
+      int64_t lines = plane_lines / 2 * 2;
+      while (lines > 0 && !fits(p, lines)) lines -= 2;
+      at.stop = walk.oh + lines;
+      bool nan = kernel(lanes, in, at);
+      const int64_t first = h.Begin(at.stop), row = HWY_MAX(first, 0);
+      const int64_t rows = HWY_MIN(h.Begin(walk.stop - 1) + h.kernel, h.input) - row;
+      const size_t outputs = static_cast<size_t>((plane_lines - lines) * out_width);
+      memcpy(x_copy, at.x + row * pitch, static_cast<size_t>(rows * pitch) * sizeof(T));
+      memset(x_copy + rows * pitch, 0, static_cast<size_t>(columns) * sizeof(T));
+      NarrowCall<T> rest = in;
+      rest.pad = row - first;
+      nan |= kernel(lanes, rest, {x_copy, y_copy, taps_copy, 1, rows - 1, 0, plane_lines - lines});
+      memcpy(at.y + lines * out_width, y_copy, outputs * sizeof(T));
+      if (with_taps) memcpy(at.taps + lines * out_width, taps_copy, outputs);
       if (HWY_UNLIKELY(nan)) redo(walk, p, 1);
       at.x += in.x_step;
       at.y += in.y_step;
