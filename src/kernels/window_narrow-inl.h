@@ -2,7 +2,7 @@
 // Square windows at stride 2 channels-first on dense lines of up to four vectors, with AVX-512: down a plane, two lines
 // of outputs at once. Columns are looked up in two vectors by clamped lane indices; rows that the next two lines need
 // stay in registers. Loads and stores are whole vectors, ascending: what a store spoils behind its line is stored right
-// later. Only where a run of planes ends are planes copied to or from scratch, so the loops below check nothing.
+// later. Only the lines at the end of a run of planes are copied to or from scratch, so the loops below check nothing.
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_NARROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_NARROW_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WINDOW_NARROW_INL_H_
