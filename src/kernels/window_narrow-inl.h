@@ -444,7 +444,7 @@ template <class L>
       int64_t lines = plane_lines / 2 * 2;
       while (lines > 0 && !fits(p, lines)) lines -= 2;
       at.stop = walk.oh + lines;
-      bool nan = kernel(lanes, in, at);
+      bool nan = lines > 0 && kernel(lanes, in, at);
       const int64_t first = h.Begin(at.stop), row = HWY_MAX(first, 0);
       const int64_t rows = HWY_MIN(h.Begin(walk.stop - 1) + h.kernel, h.input) - row;
       const size_t outputs = static_cast<size_t>((plane_lines - lines) * out_width);
