@@ -404,15 +404,16 @@ template <class L>
   for (SliceWalk walk(call, separable); walk.Next();) {
     const int64_t plane_lines = walk.stop - walk.oh;
     const int64_t y_first = walk.y + walk.oh * out_width, taps_first = walk.taps + walk.oh * out_width;
-    // Whether so many lines of a plane load and store inside of the run around it. Lines come in twos.
+    // Whether so many lines of a plane load and store inside of it, or of the run around it. Lines come in twos.
     const auto fits = [&](int64_t plane, int64_t count) {
       const int64_t lines = (count + 1) / 2 * 2;
       const int64_t last_row = HWY_MIN(h.Begin(walk.oh + lines - 1) + h.kernel, h.input) - 1;
       const int64_t load_end = last_row * pitch + x_second + columns;
       const int64_t store_end = (lines - (two_lines ? 2 : 1)) * out_width + y_second + n;
-      return walk.x + plane * in.x_step + load_end <= walk.x_end &&
-             y_first + plane * in.y_step + store_end <= walk.y_end &&
-             (!with_taps || taps_first + plane * in.taps_step + store_end <= walk.taps_end);
+      return (load_end <= h.input * pitch || walk.x + plane * in.x_step + load_end <= walk.x_end) &&
+             (store_end <= plane_lines * out_width ||
+              (y_first + plane * in.y_step + store_end <= walk.y_end &&
+               (!with_taps || taps_first + plane * in.taps_step + store_end <= walk.taps_end)));
     };
     int64_t plain = walk.planes;  // the others, usually the last one of a run, are in part copied
     while (plain > 0 && !fits(plain - 1, plane_lines)) --plain;
