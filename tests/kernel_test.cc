@@ -462,9 +462,10 @@ TEST_P(WindowKernel, CentredWindows) {
       const int64_t most = large ? 150 : Draw(1, 40);
       peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), large ? 1 : Draw(1, 30), Draw(1, most),
                                    Draw(1, most), PEAKPOOL_INDEX_WINDOW_U8);
+      const bool square = Draw(0, 1);
       for (int a = 0; a < 2; ++a) {
-        p.kernel[a] = Draw(0, 3) == 0 ? 5 : Draw(1, 3);
-        p.dilation[a] = Draw(0, 1) ? 1 : Draw(1, 4);
+        p.kernel[a] = square ? 3 : Draw(0, 3) == 0 ? 5 : Draw(1, 3);
+        p.dilation[a] = a == 1 && square ? p.dilation[0] : Draw(0, 1) ? 1 : Draw(1, 4);
         const int64_t before = p.kernel[a] == 2 ? Draw(0, 1) : p.kernel[a] / 2;
         p.padding[a] = {before * p.dilation[a], (p.kernel[a] - 1 - before) * p.dilation[a]};
       }

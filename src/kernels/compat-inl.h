@@ -273,15 +273,14 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* 
 #endif
 }
 
-// The vector whose halves are at lo and hi. One lane per vector: it is at lo.
-template <class D, class T = hn::TFromD<D>>
-HWY_INLINE hn::Vec<D> LoadHalves(D d, const T* lo, const T* hi) {
+// The vector of two halves. One lane per vector: the lower one.
+template <class D, class VH>
+HWY_INLINE hn::Vec<D> JoinHalves(D d, VH lo, VH hi) {
 #if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(hi);
-  return hn::LoadU(d, lo);
+  static_cast<void>(d), static_cast<void>(hi);
+  return lo;
 #else
-  const hn::Half<D> dh;
-  return hn::Combine(d, hn::LoadU(dh, hi), hn::LoadU(dh, lo));
+  return hn::Combine(d, hi, lo);
 #endif
 }
 
@@ -673,6 +672,18 @@ HWY_INLINE hn::Mask<D> LanesFrom(D d, size_t first, const hwy::MakeSigned<hn::TF
   return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(~0u << first)};
 #else
   return hn::MaskFromVec(hn::BitCast(d, hn::LoadU(hn::RebindToSigned<D>(), ramp + hn::Lanes(d) - first)));
+#endif
+}
+
+// Lanes whose bits are set, on targets with masks of bits.
+template <class D>
+HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint32_t bits) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  static_cast<void>(d);
+  return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(bits)};
+#else
+  static_cast<void>(bits);
+  return hn::FirstN(d, 0);
 #endif
 }
 

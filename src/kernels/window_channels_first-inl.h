@@ -678,7 +678,9 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   if (HWY_MIN(width.input, width.output) >= static_cast<int64_t>(hn::Lanes(d))) {
     const auto kernel = [=](auto k, auto s) -> LineKernel<L> {
       constexpr int kK = decltype(k)::value, kS = decltype(s)::value;
-      if constexpr (kTaps && kS == 2) {
+      if constexpr (kHasHalfStrips<L> && !kFull && kK == 3) {
+        return nullptr;  // nearly all are strips
+      } else if constexpr (kTaps && kS == 2) {
         return square && TakesLinePairs(width) ? &WindowTaps3x3<L, D> : nullptr;
       } else if constexpr (kTaps) {
         return &WindowTaps<L, D, kK>;
@@ -719,6 +721,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   const bool is_fused = height.kernel <= 3 && (width.kernel == 2 || width.kernel == 3);
   if constexpr (kHasStrips<L>) {
     if (ForwardStrips(call, lanes, separable)) return;
+  }
+  if constexpr (kHasHalfStrips<L>) {
+    if (ForwardHalfRows(call, lanes, separable)) return;
   }
   if (height.dilation * width.dilation != 1 || !is_fused) {
     if (!ForwardFlat(call, lanes, separable)) separable(call);
