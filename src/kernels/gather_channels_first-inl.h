@@ -172,7 +172,10 @@ HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
 // One vector of columns down the rows of a block, all of whose loads and stores stay within the tensors. Without
 // kMayAccumulate task.accumulate is not looked at: AVX-512 then begins sums by masked moves. False if it may have
 // stored a NaN that is not canonical. (Beyond the caches, the address of this code alone makes up to 1.25 times:
-// 112x112 of batch 32 took 5.4 ms or 6.8 ms, the same instructions moved by 400 bytes. Aligning it to 64 did not help.)
+// 112x112 of batch 32 took 5.4 ms or 6.8 ms, the same instructions moved by 400 bytes. Aligning it to 64 did not help.
+// AVX2 is bound by operations, 36 for 3x3 s1: three to compare, select and add for each of nine taps. Subtracting -g
+// under a mask, three numbers to compare with instead of nine, and a look ahead at dy for NaNs instead of notes took as
+// long or longer, there and on AVX-512, which needs 0.84 cycles for a compare and an add, so 7.6 of its 9.6.)
 template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, class D>
 HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   using V = hn::Vec<D>;
@@ -514,7 +517,8 @@ Strips<T> StripsFor(const Axis& width) {
 
 // The 16-bit floats, and dilated windows of every type: blocks of lines are widened into scratch, gathered there with
 // room on all sides, and rounded. The rows of a block that dilated windows have in common become neighbours.
-// (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long.)
+// (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long. Half the scratch,
+// in L1, took 1.08 times as long, and rounding without a look for NaNs, which dy was scanned for, as long.)
 template <class T>
 class InScratch {
  public:

@@ -299,7 +299,8 @@ struct SumLanes {
       return hn::BitCast(d, hn::Or(hn::BitCast(du, wide), sign));
     }
   }
-  template <class D>
+  // kMayBeNan: of the 16-bit floats only, whether a lane may be.
+  template <bool kMayBeNan = true, class D>
   static HWY_INLINE void Store(D d, hn::Vec<D> v, T* HWY_RESTRICT p) {
     if constexpr (std::is_floating_point<T>::value) {
       hn::StoreU(v, d, p);
@@ -307,7 +308,8 @@ struct SumLanes {
       const hn::Rebind<uint16_t, D> d16;
       const hn::Rebind<hwy::float16_t, D> dh;
       const auto nan = hn::BitCast(d, hn::Set(hn::RebindToSigned<D>(), FloatBits<float>::kNan));
-      const auto half = hn::DemoteTo(dh, hn::IfThenElse(hn::IsNaN(v), nan, v));
+      if constexpr (kMayBeNan) v = hn::IfThenElse(hn::IsNaN(v), nan, v);
+      const auto half = hn::DemoteTo(dh, v);
       hn::StoreU(hn::BitCast(d16, half), d16, reinterpret_cast<uint16_t*>(p));
     } else if constexpr (std::is_same<T, BF16>::value) {
       // A NaN may overflow into the sign. (Magnitude and sign apart, as below: 1.5 to 2 times as long.)
@@ -317,8 +319,8 @@ struct SumLanes {
       const auto bits = hn::BitCast(du, v);
       const auto even = hn::And(hn::ShiftRight<16>(bits), hn::Set(du, 1));
       const auto nan = hn::BitCast(du, hn::Set(hn::RebindToSigned<D>(), FloatBits<float>::kNan));
-      const auto rounded =
-          hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), nan, hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), even));
+      auto rounded = hn::Add(hn::Add(bits, hn::Set(du, 0x7FFF)), even);
+      if constexpr (kMayBeNan) rounded = hn::IfThenElse(hn::RebindMask(du, hn::IsNaN(v)), nan, rounded);
       if constexpr (kHasLookup<int16_t> && hn::MaxLanes(D()) >= 16) {
         const hn::Repartition<uint16_t, D> words;  // one permutation
         const auto halves = hn::BitCast(words, rounded);
@@ -408,6 +410,36 @@ struct HalfSumLanes {
   }
   static void CanonicalRun(int64_t /*count*/, HalfFloat* /*p*/) {}
 };
+
+// And for code of one of them that such code calls, where no sum is NaN.
+template <class T>
+struct FiniteHalfSumLanes {
+  using Element = HalfFloat;
+
+  template <class D>
+  static HWY_INLINE hn::Vec<D> Load(D d, const HalfFloat* HWY_RESTRICT p) {
+    return SumLanes<T>::Load(d, reinterpret_cast<const T*>(p));
+  }
+  template <class D>
+  static HWY_INLINE void Store(D d, hn::Vec<D> v, HalfFloat* HWY_RESTRICT p) {
+    SumLanes<T>::template Store<false>(d, v, reinterpret_cast<T*>(p));
+  }
+};
+
+// Whether none of `count` 16-bit floats is NaN or infinite.
+inline HWY_NOINLINE bool AllFinite(const void* halves, int64_t count, bool f16) {
+  const hn::ScalableTag<int16_t> d;
+  const int16_t inf = f16 ? FloatBits<F16>::kInf : FloatBits<BF16>::kInf;
+  const int16_t* HWY_RESTRICT in = static_cast<const int16_t*>(halves);
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  const auto magnitude = hn::Set(d, int16_t{0x7FFF});
+  auto greatest = hn::Zero(d);
+  int64_t i = 0;
+  bool finite = true;
+  for (; i + lanes <= count; i += lanes) greatest = hn::Max(greatest, hn::And(hn::LoadU(d, in + i), magnitude));
+  for (; i < count; ++i) finite &= (in[i] & 0x7FFF) < inf;
+  return finite && hn::AllTrue(d, hn::Lt(greatest, hn::Set(d, inf)));
+}
 
 template <class T>
 HWY_INLINE auto SharedSumLanes() {
