@@ -187,9 +187,9 @@ bool PoolStrided(const void* kind, const StridedCode& in, const StridedPlanes& p
           yi = line_y += in.y_advance;
         } else if (kPrefetch && HWY_UNLIKELY(step == prefetch_step)) {
           // Rows that the lines before have not loaded. (A look at in.far in every step costs lines of one step 5 %.)
-          if (rows == 2) PrefetchRowAhead(lo0 + line_x, 2 * outputs * steps);
-          PrefetchRowAhead(lo1 + line_x, 2 * outputs * steps);
-          if (rows > 2) PrefetchRowAhead(lo2 + line_x, 2 * outputs * steps);
+          if (rows == 2) PrefetchRowAhead<4096>(lo0 + line_x, 2 * outputs * steps);
+          PrefetchRowAhead<4096>(lo1 + line_x, 2 * outputs * steps);
+          if (rows > 2) PrefetchRowAhead<4096>(lo2 + line_x, 2 * outputs * steps);
         }
       }
     }
