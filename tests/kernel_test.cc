@@ -429,7 +429,8 @@ TEST_P(WindowKernel, StridedLines) {
   });
 }
 
-// Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end.
+// Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end, or lines
+// are one or two strips.
 TEST_P(WindowKernel, PackedLines) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_first == nullptr) return;
@@ -441,7 +442,7 @@ TEST_P(WindowKernel, PackedLines) {
         p.kernel[a] = kernel;
         p.stride[a] = 2;
         p.input[a] = Draw(kernel, Draw(0, 3) == 0 ? 12 : a == 1 ? 130 : 40);
-        p.padding[a].after = Draw(0, Draw(0, 1));
+        p.padding[a] = {Draw(0, Draw(0, kernel - 1)), Draw(0, Draw(0, 1))};
       }
       Resolve(&p);
       if (HasEmptyWindow(p)) continue;
@@ -461,9 +462,10 @@ TEST_P(WindowKernel, CentredWindows) {
       const int64_t most = large ? 150 : Draw(1, 40);
       peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), large ? 1 : Draw(1, 30), Draw(1, most),
                                    Draw(1, most), PEAKPOOL_INDEX_WINDOW_U8);
+      const bool square = Draw(0, 1);
       for (int a = 0; a < 2; ++a) {
-        p.kernel[a] = Draw(0, 3) == 0 ? 5 : Draw(1, 3);
-        p.dilation[a] = Draw(0, 1) ? 1 : Draw(1, 4);
+        p.kernel[a] = square ? 3 : Draw(0, 3) == 0 ? 5 : Draw(1, 3);
+        p.dilation[a] = a == 1 && square ? p.dilation[0] : Draw(0, 1) ? 1 : Draw(1, 4);
         const int64_t before = p.kernel[a] == 2 ? Draw(0, 1) : p.kernel[a] / 2;
         p.padding[a] = {before * p.dilation[a], (p.kernel[a] - 1 - before) * p.dilation[a]};
       }
@@ -774,7 +776,9 @@ TEST_P(Kernel, WindowsWithDepthOfLongLines) {
         p.stride[a] = a == 0 ? Draw(1, 3) : 2;
         p.dilation[a] = 1;
         p.padding[a] = {Draw(0, 1), Draw(0, 1)};
-        p.input[a] = a == 0 ? Draw(3, 14) : a == 1 ? Draw(3, 24) : Draw(2 * lanes, 5 * lanes);
+        p.input[a] = a == 0   ? Draw(3, 14)
+                     : a == 1 ? Draw(3, i < 4 ? 60 : 24)
+                              : Draw(2 * lanes, i < 4 ? 4 * lanes : 5 * lanes);
       }
       Resolve(&p);
       if (Draw(0, 3) == 0) AddGaps(&p);
@@ -832,7 +836,7 @@ TEST_P(Kernel, SeparableTakesWholePlanes) {
 TEST_P(Kernel, SeparableTakesWindowsOfFour) {
   ForEachTarget([&](const Kernels& kernels) {
     for (int i = 0; i < 40; ++i) {
-      const int64_t outputs = Draw(1, 3 * static_cast<int64_t>(kernels.lanes) + 1);
+      const int64_t outputs = Draw(1, (Draw(0, 1) ? 3 : 9) * static_cast<int64_t>(kernels.lanes) + 1);
       peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), Draw(1, 3), Draw(1, 4),
                                    4 * outputs + Draw(0, 3), PEAKPOOL_INDEX_WINDOW_U8);
       p.kernel[0] = 1;

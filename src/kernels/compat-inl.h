@@ -273,6 +273,17 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* 
 #endif
 }
 
+// The vector of two halves. One lane per vector: the lower one.
+template <class D, class VH>
+HWY_INLINE hn::Vec<D> JoinHalves(D d, VH lo, VH hi) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(hi);
+  return lo;
+#else
+  return hn::Combine(d, hi, lo);
+#endif
+}
+
 // {lower half of a, lower half of b}, and of the upper halves. One lane per vector: a, and b.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LowerHalves(D d, V a, V b) {
@@ -309,7 +320,8 @@ HWY_INLINE void TransposeFours(D d, V& v0, V& v1, V& v2, V& v3) {
 #endif
 }
 
-// The greatest lane of each block of 16 bytes of the vectors: within blocks, lane i is that of vector i.
+// The greatest lane of each block of 16 bytes of the vectors: within blocks, lane i is that of vector i. Of narrower
+// lanes than 4 bytes, lanes i + 4, too, are some of vector i.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V MaxOfFours(D d, V v0, V v1, V v2, V v3) {
 #if HWY_TARGET == HWY_SCALAR
@@ -319,6 +331,40 @@ HWY_INLINE V MaxOfFours(D d, V v0, V v1, V v2, V v3) {
   const V even = hn::Max(hn::InterleaveLower(d, v0, v2), hn::InterleaveUpper(d, v0, v2));
   const V odd = hn::Max(hn::InterleaveLower(d, v1, v3), hn::InterleaveUpper(d, v1, v3));
   return hn::Max(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
+#endif
+}
+
+// The greater of lanes next to each other, twice as wide, whose lower and upper parts are `low` and `high`.
+template <class DW, class D, class V = hn::Vec<D>>
+HWY_INLINE hn::Vec<DW> MaxOfWide(DW dw, D d, V low, V high) {
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(d), static_cast<void>(low), static_cast<void>(high);
+  return hn::Zero(dw);
+#else
+  return hn::Max(hn::BitCast(dw, hn::InterleaveLower(d, low, high)),
+                 hn::BitCast(dw, hn::InterleaveUpper(d, low, high)));
+#endif
+}
+
+// Stores four lanes, each the greatest of those that lie a multiple of four from it.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreMaxOfFourths(D d, V v, hn::TFromD<D>* to) {
+#if HWY_HAVE_SCALABLE
+  const hn::CappedTag<hn::TFromD<D>, 4> d4;
+  HWY_ALIGN hn::TFromD<D> all[hn::MaxLanes(d)];
+  hn::Store(v, d, all);
+  auto best = hn::Load(d4, all);
+  for (size_t i = 4; i < hn::Lanes(d); i += 4) best = hn::Max(best, hn::LoadU(d4, all + i));
+  hn::StoreU(best, d4, to);
+#elif HWY_TARGET == HWY_SCALAR
+  hn::StoreU(v, d, to);
+#else
+  if constexpr (hn::MaxLanes(D()) <= 4) {
+    hn::StoreU(v, d, to);
+  } else {
+    const hn::Half<D> dh;
+    StoreMaxOfFourths(dh, hn::Max(hn::LowerHalf(dh, v), hn::UpperHalf(dh, v)), to);
+  }
 #endif
 }
 
@@ -601,6 +647,20 @@ HWY_INLINE void StorePackedTaps(DI /*di*/, V16 first, V16 second, int64_t pitch,
 #endif
 }
 
+// Stores four vectors of tap numbers, negated, of which each block of 16 bytes has every second one.
+template <class DI, class VI>
+HWY_INLINE void StoreBlocksOfTaps(DI /*di*/, VI t0, VI t1, VI t2, VI t3, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+  const __m256i words0 = _mm256_packs_epi32(t0.raw, t1.raw), words1 = _mm256_packs_epi32(t2.raw, t3.raw);
+  const __m256i bytes = _mm256_abs_epi8(_mm256_packs_epi16(words0, words1));
+  const __m128i even = _mm256_castsi256_si128(bytes), odd = _mm256_extracti128_si256(bytes, 1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_unpacklo_epi8(even, odd));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to + 16), _mm_unpackhi_epi8(even, odd));
+#else
+  static_cast<void>(t0), static_cast<void>(t1), static_cast<void>(t2), static_cast<void>(t3), static_cast<void>(to);
+#endif
+}
+
 // Stores what LoadTaps loads in another order: of lanes, or of bytes where taps are.
 template <class D, class Taps, class VI>
 HWY_INLINE void StoreTapsInOrder(D d, Taps taps, VI lanes, const uint8_t* bytes, uint8_t* HWY_RESTRICT to) {
@@ -622,6 +682,18 @@ HWY_INLINE hn::Mask<D> LanesFrom(D d, size_t first, const hwy::MakeSigned<hn::TF
   return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(~0u << first)};
 #else
   return hn::MaskFromVec(hn::BitCast(d, hn::LoadU(hn::RebindToSigned<D>(), ramp + hn::Lanes(d) - first)));
+#endif
+}
+
+// Lanes whose bits are set, on targets with masks of bits.
+template <class D>
+HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint32_t bits) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  static_cast<void>(d);
+  return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(bits)};
+#else
+  static_cast<void>(bits);
+  return hn::FirstN(d, 0);
 #endif
 }
 

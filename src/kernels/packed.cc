@@ -3,9 +3,9 @@
 // that all planes share. Vectors load and store beyond their lines, and what one spoils the next one mends; what would
 // touch a byte outside the run of planes is done in scratch.
 //
-// Against kernels that share rows between two lines but leave lanes idle at the end of each, on AVX-512 and AVX2: 35x35
-// takes 0.77 and 0.68 of the time (values; with tap numbers 0.64 and 0.72), 13x13 0.72 on AVX2, 56x56 of 2x2 0.7 to
-// 0.87. Offsets in tables, loaded one by one: 1.2 to 1.4 times as long.
+// Against kernels that share rows between two lines but leave lanes idle at the end of each: 35x35 takes 0.68 of the
+// time on AVX2 (with tap numbers 0.72, AVX-512 0.64), 13x13 0.72, 56x56 of 2x2 0.7 to 0.87. Offsets in tables, loaded
+// one by one: 1.2 to 1.4 times as long.
 #include "src/kernels/packed.h"
 
 #include <algorithm>

@@ -12,8 +12,9 @@
 namespace peakpool {
 namespace {
 
-// Scratch: the plane kernels', then pooled slices, then whether some were not pooled. Of the plane kernels for lines at
-// stride 2 only strided.cc's, which asks how much there is, has a use for scratch: 12 KB with vectors of 64 bytes.
+// Scratch: the plane kernels', then pooled slices, then whether some were not pooled. Those of the plane kernels for
+// lines at stride 2 that have a use for scratch ask how much there is: strided.cc's need 12 KB with vectors of 64
+// bytes, window_narrow-inl.h's 5 KB for lines of 56.
 constexpr int64_t kSlicesAt = 20 * 1024, kNotPooledAt = static_cast<int64_t>(kScratchBytes) - 64;
 
 bool& NotPooled(const ForwardCall& call) {

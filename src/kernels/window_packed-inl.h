@@ -162,16 +162,19 @@ bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const Axis& width = call.geometry->axis[kWidth];
   const bool taps = call.taps.base != nullptr, three = width.kernel == 3;
-  const int64_t most = three ? (taps ? 40 : 32) : (taps ? 64 : 4 * n);
+  // With AVX-512, window_narrow-inl.h has such lines of 3x3 without tap numbers.
+  constexpr bool kNarrow = hn::MaxLanes(d) >= 16;
+  const int64_t most = three ? (taps ? 40 : kNarrow ? 0 : 32) : (taps ? 64 : 4 * n);
   // Writing the steps down takes as long as a few planes.
   if (call.end - call.begin < 16 * call.geometry->axis[kHeight].output) return false;
   if (width.output > most || (n >= 16 && 2 * (width.output + width.kernel - 2) <= n)) return false;
-  PackedKernel delayed = nullptr;
-  if constexpr (kHas32Registers) {
-    if (taps && three) delayed = &PoolPacked<L, 3, true, true>;
+  PackedKernel kernel = taps ? &PoolPacked<L, 2, true> : &PoolPacked<L, 2, false>, delayed = nullptr;
+  if (three && taps) {
+    kernel = &PoolPacked<L, 3, true>;
+    if constexpr (kHas32Registers) delayed = &PoolPacked<L, 3, true, true>;
+  } else if (three) {
+    if constexpr (!kNarrow) kernel = &PoolPacked<L, 3, false>;
   }
-  PackedKernel kernel = three ? &PoolPacked<L, 3, false> : &PoolPacked<L, 2, false>;
-  if (taps) kernel = three ? &PoolPacked<L, 3, true> : &PoolPacked<L, 2, true>;
   return ForwardPacked(call, n, kernel, delayed, separable);
 }
 
