@@ -38,6 +38,17 @@ constexpr bool kHas32Registers = !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX3;
 // is no instruction.
 constexpr bool kHasHalfConversions = HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2;
 
+// v, in a register from here on: g++ otherwise loads an operand again for each use, or builds a constant anew.
+template <class V>
+HWY_INLINE V InRegister(V v) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
+  asm("" : "+v"(v.raw));
+#elif HWY_TARGET <= HWY_SSSE3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
+  asm("" : "+x"(v.raw));
+#endif
+  return v;
+}
+
 // Lanes where a or b is NaN; one compare on x86 where Highway needs two.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE hn::Mask<D> EitherNan(D, V a, V b) {
@@ -687,7 +698,7 @@ HWY_INLINE hn::Mask<D> LanesFrom(D d, size_t first, const hwy::MakeSigned<hn::TF
 
 // Lanes whose bits are set, on targets with masks of bits.
 template <class D>
-HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint32_t bits) {
+HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint64_t bits) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   static_cast<void>(d);
   return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(bits)};
@@ -695,6 +706,28 @@ HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint32_t bits) {
   static_cast<void>(bits);
   return hn::FirstN(d, 0);
 #endif
+}
+// There: lanes of p where the mask has them, nothing else of which is read, and those of v; and stores the lower bytes
+// of 16-bit lanes where the mask has these.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V LoadSome(D d, V v, hn::Mask<D> mask, const hn::TFromD<D>* HWY_RESTRICT p) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  if constexpr (sizeof(V) == 64 && sizeof(hn::TFromD<D>) == 1) return V{_mm512_mask_loadu_epi8(v.raw, mask.raw, p)};
+#endif
+  return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, p), v);
+}
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE void StoreSomeBytes(D d, V v, hn::Mask<D> mask, uint8_t* HWY_RESTRICT to) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  if constexpr (sizeof(V) == 64) {
+    // Compilers otherwise truncate in the store, which takes longer.
+    const hn::Vec<hn::Rebind<uint8_t, D>> bytes =
+        InRegister(hn::Vec<hn::Rebind<uint8_t, D>>{_mm512_cvtepi16_epi8(v.raw)});
+    return _mm256_mask_storeu_epi8(to, mask.raw, bytes.raw);
+  }
+#endif
+  static_cast<void>(mask);
+  StoreBytes(d, v, to);
 }
 
 template <class D, class Taps>
@@ -749,17 +782,6 @@ HWY_INLINE void HideValue(I& i) {
 #else
   static_cast<void>(i);
 #endif
-}
-
-// v, in a register from here on: g++ otherwise loads an operand again for each use, or builds a constant anew.
-template <class V>
-HWY_INLINE V InRegister(V v) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
-  asm("" : "+v"(v.raw));
-#elif HWY_TARGET <= HWY_SSSE3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
-  asm("" : "+x"(v.raw));
-#endif
-  return v;
 }
 
 }  // namespace HWY_NAMESPACE

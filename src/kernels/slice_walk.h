@@ -23,7 +23,8 @@ inline bool IsFar(const Geometry& g, int64_t size, int64_t megabytes = 4) {
 // are in elements from the bases. The *_end are where the dense run around the slice ends: what may be read, or written
 // by this call, beyond a line.
 struct SliceWalk {
-  SliceWalk(const ForwardCall& c, ForwardKernel a_separable)
+  // Out of line, as is Next: dozens of kernels walk.
+  [[gnu::noinline]] SliceWalk(const ForwardCall& c, ForwardKernel a_separable)
       : call(c), g(*c.geometry), separable(a_separable), next(c.begin) {
     slice_lines = g.axis[kHeight].output;
     plane_lines = g.axis[kDepth].output * slice_lines;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small windows channels-first, both axes fused: vertical maxima of whole rows in registers, then the horizontal step
 // by de-interleaving (stride 2) or sliding (stride 1) lanes. Most lines at stride 2 are strided.cc's
-// or, of 16 bits with AVX-512, window_halves-inl.h's.
+// or, of 8 and 16 bits with AVX-512, window_bytes-inl.h's and window_halves-inl.h's.
 //
 // Eligible geometries: channels-first; what window_flat-inl.h takes, else dilation 1 on every axis; (kernel, stride)
 // of width one of (2,2), (3,2), (3,1), (2,1); height and depth kernels 1 to 3 with any stride; every window has at
@@ -22,6 +22,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/slices-inl.h"
 #include "src/kernels/window-inl.h"
+#include "src/kernels/window_bytes-inl.h"
 #include "src/kernels/window_flat-inl.h"
 #include "src/kernels/window_halves-inl.h"
 #include "src/kernels/window_narrow-inl.h"
@@ -741,6 +742,9 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   }
   if constexpr (kHasNarrowWindows<L>) {
     if (square && width.stride == 2 && ForwardNarrow(call, lanes, separable)) return;
+  }
+  if constexpr (kHasByteStrips<L>) {
+    if (square && width.stride == 2 && ForwardByteStrips(call, lanes, separable)) return;
   }
   if constexpr (kHasPackedLines<L>) {
     if (square && width.stride == 2 && PoolPackedLines<L>(call, separable)) return;
