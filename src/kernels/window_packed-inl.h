@@ -90,6 +90,11 @@ bool PoolPacked(const PackedCode& code, const PackedPlanes& call_planes) {
           if constexpr (kK == 3) v = hn::Max(v, LookupLanes(d, even, following));
           v = InRegister(v);
         };
+        // 56x56 in L3: 0.95 of the time, with tap numbers 0.84; windows that share rows, 35x35: 1.03 and 1.24.
+        if constexpr (kWholeCacheLine<D> && kK == 2) {
+          PrefetchPairAhead(d, x0 + at_x, x0 + at_y);
+          PrefetchPairAhead(d, x1 + at_x, x1 + at_y);
+        }
         V a, b, v, even, odd;
         VT tap = row1;
         if constexpr (!kTaps) {
