@@ -476,6 +476,33 @@ HWY_INLINE void StorePairs(D d, V even, V odd, hn::TFromD<D>* HWY_RESTRICT to) {
   hn::StoreInterleaved2(even, odd, d, to);
 }
 
+// Whether PairHalves and PairTaps exist for vectors of D, halves of whole ones.
+template <class D>
+constexpr bool kHasPairedHalves = HWY_TARGET <= HWY_AVX3&& HWY_ARCH_X86 &&
+                                  sizeof(hn::TFromD<D>) == 4 && hn::MaxLanes(D()) == 8;
+
+// A whole vector of even[0], odd[0], even[1], odd[1] and so on; and of what LoadTaps loads.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE auto PairHalves(D /*d*/, V even, V odd) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  const __m512i order = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return hn::Vec<hn::ScalableTag<float>>{
+      _mm512_permutex2var_ps(_mm512_castps256_ps512(even.raw), order, _mm512_castps256_ps512(odd.raw))};
+#else
+  static_cast<void>(odd);
+  return even;
+#endif
+}
+template <class D, class Taps>
+HWY_INLINE auto PairTaps(D /*d*/, Taps even, Taps odd) {
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+  return hn::Vec<hn::Rebind<uint8_t, hn::ScalableTag<float>>>{_mm_unpacklo_epi8(even.raw, odd.raw)};
+#else
+  static_cast<void>(odd);
+  return even;
+#endif
+}
+
 // Lanes of integers, each within [0, 255], to one byte each.
 template <class DI, class VI = hn::Vec<DI>>
 HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {

@@ -21,6 +21,7 @@
 
 #include <cstring>
 
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/gather_apart-inl.h"
@@ -50,6 +51,7 @@ struct Task {
   const Strides& tap_strides;
   T* dx;
   bool accumulate;
+  bool far;  // stride 2: dx is written around the caches, see FarRows
 };
 
 // Rows [h_begin, h_end) of the slices [slice_begin, slice_end) of dx, from column on. More than one slice only where
@@ -159,13 +161,20 @@ HWY_INLINE void LoadSums(D d, const T* HWY_RESTRICT row, V& even, V& odd) {
 }
 
 template <class T, int kStride, bool kOddPad, class D, class V = hn::Vec<D>>
-HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
-  using L = SumLanes<T>;
+HWY_INLINE void StoreSums(D d, bool far, V even, V odd, T* HWY_RESTRICT row) {
   if constexpr (kStride == 1) {
-    L::Store(d, even, row);
+    if (kHasStreamPairs<D> && HWY_UNLIKELY(far)) {
+      hn::Stream(even, d, row);
+    } else {
+      SumLanes<T>::Store(d, even, row);
+    }
   } else {
     const V first = kOddPad ? odd : even, second = kOddPad ? even : odd;
-    StorePairs(d, first, second, row);
+    if (kHasStreamPairs<D> && HWY_UNLIKELY(far)) {
+      StreamPairs(d, first, second, row);
+    } else {
+      StorePairs(d, first, second, row);
+    }
   }
 }
 
@@ -178,13 +187,17 @@ HWY_INLINE void StoreSums(D d, V even, V odd, T* HWY_RESTRICT row) {
 // long or longer, there and on AVX-512, which needs 0.84 cycles for a compare and an add, so 7.6 of its 9.6.)
 template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, class D>
 HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
-  using V = hn::Vec<D>;
   using L = SumLanes<T>;
+  // Sums of whole rows of dx where vectors are halves: each row of dy is loaded for even and odd columns alike, so that
+  // six compares and adds do for nine: 13x13 takes 0.9 of the time.
+  constexpr bool kRows = kKernel == 3 && kStride == 2 && !kMayAccumulate && kHasPairedHalves<D>;
+  const std::conditional_t<kRows, hn::ScalableTag<typename L::Lane>, D> sums;
+  using V = hn::Vec<decltype(sums)>;
   constexpr int64_t kSources = SourceCount(kKernel, kStride);
   const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
   const int64_t first = FirstSource(width, block.column);
   const int64_t distance = kStride == 1 ? width.dilation : 1;  // between sources
-  const bool accumulate = kMayAccumulate && task.accumulate;
+  const bool accumulate = kMayAccumulate && task.accumulate, far = kStride == 2 && task.far;
   // Accumulation keeps what lies beyond the row of dx as it is; otherwise that is overwritten later, whatever it is. So
   // only then even and odd columns end apart, and `outside` counts for the even ones.
   const int64_t left = accumulate ? width.input - block.column : kStride * static_cast<int64_t>(hn::Lanes(d));
@@ -199,15 +212,29 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   if constexpr (kSources >= 2) outside1 = outside(1, even_end);
   if constexpr (kSources >= 3) outside2 = outside(2, even_end);
   if constexpr (kMayAccumulate && kStride == 2) outside_odd = outside(kOddPad ? 0 : kSources - 1, odd_end);
-  const auto tap0 = InRegister(SetTap(d, 0)), tap1 = InRegister(SetTap(d, 1)), tap2 = InRegister(SetTap(d, 2)),
-             tap3 = InRegister(SetTap(d, 3));
+  const auto tap0 = InRegister(SetTap(sums, 0)), tap1 = InRegister(SetTap(sums, 1)), tap2 = InRegister(SetTap(sums, 2)),
+             tap3 = InRegister(SetTap(sums, 3));
   auto tap4 = tap3, tap5 = tap3, tap6 = tap3, tap7 = tap3, tap8 = tap3;
   if constexpr (kKernel == 3) {
-    tap4 = InRegister(SetTap(d, 4));
-    tap5 = InRegister(SetTap(d, 5));
-    tap6 = InRegister(SetTap(d, 6));
-    tap7 = InRegister(SetTap(d, 7));
-    tap8 = InRegister(SetTap(d, 8));
+    tap4 = InRegister(SetTap(sums, 4));
+    tap5 = InRegister(SetTap(sums, 5));
+    tap6 = InRegister(SetTap(sums, 6));
+    tap7 = InRegister(SetTap(sums, 7));
+    tap8 = InRegister(SetTap(sums, 8));
+  }
+  // Of whole rows, what makes the taps of a pixel's two windows the last of their rows, or none's.
+  auto added0 = tap0, added1 = tap0;
+  if constexpr (kRows) {
+    constexpr int64_t kColumns = hn::MaxLanes(sums);
+    uint8_t by0[kColumns], by1[kColumns];
+    for (int64_t i = 0; i < kColumns; ++i) {
+      const bool even = (i & 1) == kOddPad;
+      const int64_t window = first + i / 2, one = window + (!kOddPad && !even);
+      by0[i] = one >= 0 && one < width.output ? !even : 255;
+      by1[i] = even && window + 1 >= 0 && window + 1 < width.output ? 2 : 255;
+    }
+    added0 = InRegister(LoadTaps(sums, by0));
+    added1 = InRegister(LoadTaps(sums, by1));
   }
 
   // The steps before the one that completes h_begin only fill the carried sums.
@@ -231,11 +258,11 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   const T* dy_slice = slice.dy + (oh_begin * dy_pitch + first);
   const uint8_t* taps_slice = slice.taps + (oh_begin * taps_pitch + first);
   T* dx_slice = slice.dx + ((oh_begin * kStride - height.pad_before) * dx_pitch + block.column);
-  V nan0 = hn::Zero(d), nan1 = nan0;
+  V nan0 = hn::Zero(sums), nan1 = nan0;
   const auto load_sums = [&](const T* HWY_RESTRICT row, V& even, V& odd) HWY_ATTR {
-    LoadSums<T, kStride, kOddPad>(d, row, even, odd);
-    nan0 = L::NoteNan(d, nan0, even);
-    if constexpr (kStride == 2) nan1 = L::NoteNan(d, nan1, odd);
+    LoadSums<T, kStride, kOddPad>(sums, row, even, odd);
+    nan0 = L::NoteNan(sums, nan0, even);
+    if constexpr (kStride == 2) nan1 = L::NoteNan(sums, nan1, odd);
   };
   for (int64_t slices = block.slice_end - block.slice_begin; slices > 0; --slices) {
     const T* HWY_RESTRICT dy = dy_slice;
@@ -244,17 +271,30 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
     dy_slice += output_size;
     taps_slice += output_size;
     dx_slice += input_size;
-    V even0 = hn::Zero(d), odd0 = even0, even1 = even0, odd1 = even0, even2 = even0, odd2 = even0;
+    V even0 = hn::Zero(sums), odd0 = even0, even1 = even0, odd1 = even0, even2 = even0, odd2 = even0;
     for (int64_t r = r_begin; r < rows; r += kStride) {
       // Carried are the rows from kStride on of the step before.
       constexpr int kCarried = kKernel - kStride;
-      if constexpr (kCarried < 2) even1 = odd1 = hn::Zero(d);
-      if constexpr (kKernel == 3) even2 = odd2 = hn::Zero(d);
+      if constexpr (kCarried < 2) even1 = odd1 = hn::Zero(sums);
+      if constexpr (kKernel == 3) even2 = odd2 = hn::Zero(sums);
       if (accumulate) {
         if (kCarried < 2 && within(r + 1, rows)) load_sums(row + dx_pitch, even1, odd1);
         if (kKernel == 3 && within(r + 2, rows)) load_sums(row + 2 * dx_pitch, even2, odd2);
       }
-      if (HWY_LIKELY(within(r - with_dy, dy_rows))) {
+      if constexpr (kRows) {
+        if (HWY_LIKELY(within(r - with_dy, dy_rows))) {
+          const auto dy0 = L::Load(d, dy), dy1 = L::Load(d, dy + 1);
+          const auto taps0 = LoadTaps(d, taps), taps1 = LoadTaps(d, taps + 1);
+          const V one = PairHalves(d, dy0, kOddPad ? dy0 : dy1), other = PairHalves(d, dy1, dy1);
+          const auto one_taps = AddTaps(sums, PairTaps(d, taps0, kOddPad ? taps0 : taps1), added0);
+          const auto other_taps = AddTaps(sums, PairTaps(d, taps1, taps1), added1);
+          nan0 = L::NoteNan(sums, nan0, one);
+          if constexpr (kOddPad) nan1 = L::NoteNan(sums, nan1, other);
+          even0 = AddTap(sums, AddTap(sums, even0, one, one_taps, tap2), other, other_taps, tap2);
+          even1 = AddTap(sums, AddTap(sums, even1, one, one_taps, tap5), other, other_taps, tap5);
+          even2 = AddTap(sums, AddTap(sums, even2, one, one_taps, tap8), other, other_taps, tap8);
+        }
+      } else if (HWY_LIKELY(within(r - with_dy, dy_rows))) {
         const V dy0 = InRegister(L::Load(d, dy));
         const auto taps0 = hn::Or(LoadTaps(d, taps), outside0);
         V dy1 = dy0, dy2 = dy0;
@@ -297,9 +337,11 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
           add_row(even2, odd2, tap6, tap7, tap8);
         }
       }
-      if (HWY_LIKELY(r >= 0)) StoreSums<T, kStride, kOddPad>(d, even0, odd0, row);
+      if (HWY_LIKELY(r >= 0)) StoreSums<T, kRows ? 1 : kStride, kOddPad>(sums, far, even0, odd0, row);
       if constexpr (kStride == 2) {
-        if (HWY_LIKELY(within(r + 1, rows))) StoreSums<T, kStride, kOddPad>(d, even1, odd1, row + dx_pitch);
+        if (HWY_LIKELY(within(r + 1, rows))) {
+          StoreSums<T, kRows ? 1 : kStride, kOddPad>(sums, far, even1, odd1, row + dx_pitch);
+        }
         even0 = even2;
         odd0 = odd2;
       } else {
@@ -311,12 +353,24 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
       taps += taps_pitch;
     }
   }
-  return L::NoNan(d, hn::Add(nan0, nan1));
+  return L::NoNan(sums, hn::Add(nan0, nan1));
 }
 
 // Bytes of dx that strips walk down before the next band of rows: few enough for cache lines that two strips share to
 // stay in L2, many enough for the 30 ns that a strip takes to set up (8 rows of 224 floats instead of 256: 3.3 times).
 constexpr int64_t kBandBytes = 256 * 1024;
+
+// Whether rows of dx are written around the caches: whole lines of them, of which no strip writes beyond its row.
+// 3x3 s2 over 32x64x112x112 takes 0.69 of the time.
+inline bool FarRows(const BackwardCall& call, size_t element) {
+  const Geometry& g = *call.geometry;
+  const Strides& s = g.input;
+  constexpr int64_t kLine = 64;
+  const int64_t line = kLine / static_cast<int64_t>(element);
+  return g.axis[kWidth].stride == 2 && apart::IsFar(call, element) &&
+         ((s.batch | s.channel | s.axis[kDepth] | s.axis[kHeight] | g.axis[kWidth].input) & (line - 1)) == 0 &&
+         reinterpret_cast<uintptr_t>(call.dx) % kLine == 0;
+}
 
 // The strips of one kind of window, by what they do and how many lanes they have.
 template <class T>
@@ -643,7 +697,7 @@ class InScratch {
       ForEachRun(g_.input, dense_dx_, to,
                  [&](int64_t whole, int64_t part, int64_t count) { Widen(dx_ + whole, count, dx + part); });
     }
-    const Task<Sum> task = {g, dy, taps, g.output, dx, call_.accumulate};
+    const Task<Sum> task = {g, dy, taps, g.output, dx, call_.accumulate, false};
     Gatherer<Sum>(task, StripsFor<Sum>(g.axis[kWidth]), 0, slices * rows, true).Run();
     ForEachRun(g_.input, dense_dx_, to,
                [&](int64_t whole, int64_t part, int64_t count) { Round(dx + part, count, dx_ + whole); });
@@ -673,9 +727,11 @@ template <class T>
                                         static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
                                         call.taps.strides,
                                         static_cast<T*>(call.dx),
-                                        call.accumulate};
+                                        call.accumulate,
+                                        gather_first::FarRows(call, sizeof(T))};
     const gather_first::Strips<T> strips = gather_first::StripsFor<T>(call.geometry->axis[kWidth]);
     gather_first::Gatherer<T>(task, strips, call.begin, call.end, false).Run();
+    if (task.far) hwy::FlushStream();
   }
 }
 
