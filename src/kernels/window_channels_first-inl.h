@@ -28,6 +28,7 @@
 #include "src/kernels/window_narrow-inl.h"
 #include "src/kernels/window_packed-inl.h"
 #include "src/kernels/window_pairs-inl.h"
+#include "src/kernels/window_rows-inl.h"
 #include "src/kernels/window_strided-inl.h"
 #include "src/kernels/window_strips-inl.h"
 
@@ -679,8 +680,8 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   if (HWY_MIN(width.input, width.output) >= static_cast<int64_t>(hn::Lanes(d))) {
     const auto kernel = [=](auto k, auto s) -> LineKernel<L> {
       constexpr int kK = decltype(k)::value, kS = decltype(s)::value;
-      if constexpr (kHasHalfStrips<L> && !kFull && kK == 3) {
-        return nullptr;  // nearly all are strips
+      if constexpr (kHasRows<L> && !kFull && kK == 3) {
+        return nullptr;  // nearly all are window_rows-inl.h's
       } else if constexpr (kTaps && kS == 2) {
         return square && TakesLinePairs(width) ? &WindowTaps3x3<L, D> : nullptr;
       } else if constexpr (kTaps) {
@@ -723,8 +724,8 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   if constexpr (kHasStrips<L>) {
     if (ForwardStrips(call, lanes, separable)) return;
   }
-  if constexpr (kHasHalfStrips<L>) {
-    if (ForwardHalfRows(call, lanes, separable)) return;
+  if constexpr (kHasRows<L>) {
+    if (ForwardRows(call, lanes, separable)) return;
   }
   if (height.dilation * width.dilation != 1 || !is_fused) {
     if (!ForwardFlat(call, lanes, separable)) separable(call);
