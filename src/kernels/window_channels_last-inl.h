@@ -508,6 +508,9 @@ HWY_NOINLINE bool PoolRow(const Block& block, const char* x, int64_t pitch, int6
   using VI = hn::Vec<decltype(di)>;
   using TI = hn::TFromD<decltype(di)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = columns - kPassTaps;
+  // Beyond the second-level cache: 126 pixels of 100 channels take 0.8 of the time, with AVX2 0.9.
+  const int64_t bytes = block.geometry.batch * block.geometry.input.batch * static_cast<int64_t>(sizeof(T));
+  const bool fetches = kIndices && std::is_same<T, float>::value && bytes > 1 << 20;
   T* HWY_RESTRICT y = reinterpret_cast<T*>(to);
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
@@ -519,12 +522,14 @@ HWY_NOINLINE bool PoolRow(const Block& block, const char* x, int64_t pitch, int6
     for (int64_t c = 0; c < length; c += n) {
       c = HWY_MIN(c, length - n);
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(x) + k * pitch + c;
+      if (fetches) FetchAhead(p, kAhead);
       V v = lanes.Load(d, p);
       Note<L>(v, s0);
       VI i = first;
       VI name = first;
       const auto tap = [&](V& seen) PEAKPOOL_INLINED {
         p += pitch;
+        if (fetches) FetchAhead(p, kAhead);
         const V next = lanes.Load(d, p);
         Note<L>(next, seen);
         if constexpr (kIndices) {
