@@ -584,16 +584,22 @@ class InScratch {
         dx_(static_cast<T*>(call.dx)),
         dense_dx_(DenseExtent(g_, g_.input, false) == kTensor),
         dense_dy_(DenseExtent(g_, g_.output, true) == kTensor),
-        dense_taps_(DenseExtent(g_, call.taps.strides, true) == kTensor) {}
+        dense_taps_(DenseExtent(g_, call.taps.strides, true) == kTensor),
+        input_size_(g_.axis[kHeight].input * g_.axis[kWidth].input),
+        output_size_(g_.axis[kHeight].output * g_.axis[kWidth].output),
+        block_(g_) {
+    block_.batch = 1;
+    block_.axis[kDepth] = {1, 1, 1, 1, 1, 0};
+  }
 
-  [[gnu::cold]] void Run() const {
+  [[gnu::cold]] void Run() {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
     const int64_t columns = HWY_MIN(width.input, kMostColumns);
     // What a row of dx takes, with its share of dy and taps; a block needs some rows of those beyond its share.
     const int64_t window_row = (columns / width.stride + 2 * width.dilation + 1) * (kSum + 1);
     const int64_t row = columns * kSum + (window_row + height.stride - 1) / height.stride;
     const int64_t beyond = (2 * height.dilation + 1) * window_row;
-    const int64_t room = static_cast<int64_t>(kScratchBytes) - 6 * Margin() * kSum - beyond;
+    const int64_t room = BlockBytes() - 6 * Margin() * kSum - beyond;
     const int64_t most_rows = room / row;
     for (int64_t line = call_.begin, end; line < call_.end; line = end) {
       const int64_t slice = line / height.input, h = line - slice * height.input;
@@ -622,10 +628,15 @@ class InScratch {
   using Sum = typename L::Lane;
   static constexpr int64_t kSum = sizeof(Sum);
   static constexpr int64_t kMostColumns = 1024;
+  // Of a block, which stays in L1 with what is read and written; with 64 KB 3x3 s2 over 56x56 took 1.1 times as long.
+  // Lines of dilated windows, one by one, rather have more of them.
+  int64_t BlockBytes() const { return g_.axis[kHeight].dilation == 1 ? 48 << 10 : 64 << 10; }
   // Sums that strips reach beyond tensors.
   static int64_t Margin() { return 2 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<Sum>())) + 32; }
 
-  int64_t Offset(int64_t slice, const Strides& strides) const {
+  int64_t Offset(int64_t slice, const Strides& strides, bool dense) const {
+    // Divisions were a tenth of the time for planes of 56x56.
+    if (dense) return slice * (&strides == &g_.input ? input_size_ : output_size_);
     const int64_t depth = g_.axis[kDepth].input, plane = slice / depth, n = plane / g_.channels;
     return n * strides.batch + (plane - n * g_.channels) * strides.channel +
            (slice - plane * depth) * strides.axis[kDepth];
@@ -639,11 +650,11 @@ class InScratch {
   template <class Copy>
   void ForEachRun(const Strides& strides, bool dense, const Box& box, Copy copy) const {
     if (dense && box.step == 1 && box.columns == box.all_columns && (box.slices == 1 || box.rows == box.all_rows)) {
-      copy(Offset(box.slice, strides) + box.h * box.columns, 0, box.slices * box.rows * box.columns);
+      copy(Offset(box.slice, strides, dense) + box.h * box.columns, 0, box.slices * box.rows * box.columns);
       return;
     }
     for (int64_t s = 0, at = 0; s < box.slices; ++s) {
-      const int64_t from = Offset(box.slice + s, strides) + box.h * strides.axis[kHeight] + box.w;
+      const int64_t from = Offset(box.slice + s, strides, dense) + box.h * strides.axis[kHeight] + box.w;
       for (int64_t r = 0; r < box.rows; ++r, at += box.columns) {
         copy(from + r * box.step * strides.axis[kHeight], at, box.columns);
       }
@@ -662,25 +673,31 @@ class InScratch {
   static HWY_NOINLINE void Round(const Sum* HWY_RESTRICT from, int64_t count, T* HWY_RESTRICT to) {
     const hn::ScalableTag<Sum> d;
     const hn::CappedTag<Sum, 1> d1;
+    const int64_t n = static_cast<int64_t>(hn::Lanes(d));
     int64_t i = 0;
-    for (const int64_t n = static_cast<int64_t>(hn::Lanes(d)); i + n <= count; i += n) {
+    // Two at a time: the address of a shorter loop made up to 1.5 times (bf16 on AVX2).
+    for (; i + 2 * n <= count; i += 2 * n) {
       L::Store(d, L::Canonical(d, hn::LoadU(d, from + i)), to + i);
+      L::Store(d, L::Canonical(d, hn::LoadU(d, from + i + n)), to + i + n);
     }
+    for (; i + n <= count; i += n) L::Store(d, L::Canonical(d, hn::LoadU(d, from + i)), to + i);
     for (; i < count; ++i) L::Store(d1, L::Canonical(d1, hn::LoadU(d1, from + i)), to + i);
   }
 
   [[gnu::cold]] HWY_NOINLINE void Gather(int64_t slice, int64_t slices, int64_t h, int64_t rows, int64_t w,
-                                         int64_t columns) const {
+                                         int64_t columns) {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
-    Geometry g = g_;
-    int64_t oh, ow;
-    g.batch = 1;
-    g.channels = slices;
-    g.axis[kDepth] = {1, 1, 1, 1, 1, 0};
-    g.axis[kHeight] = Part(height, h, rows, height.dilation, &oh);
-    g.axis[kWidth] = Part(width, w, columns, 1, &ow);
+    Geometry& g = block_;
+    // Most blocks are like the one before.
+    if (h != h_ || rows != rows_ || w != w_ || columns != columns_) {
+      h_ = h, rows_ = rows, w_ = w, columns_ = columns;
+      g.axis[kHeight] = Part(height, h, rows, height.dilation, &oh_);
+      g.axis[kWidth] = Part(width, w, columns, 1, &ow_);
+    }
+    const int64_t oh = oh_, ow = ow_;
     const int64_t output_rows = g.axis[kHeight].output, windows = g.axis[kWidth].output;
     const int64_t outputs = slices * output_rows * windows;
+    g.channels = slices;
     g.input = {0, rows * columns, {rows * columns, columns, 1}};
     g.output = {0, output_rows * windows, {output_rows * windows, windows, 1}};
     Sum* const dx = static_cast<Sum*>(call_.scratch) + Margin();
@@ -709,6 +726,10 @@ class InScratch {
   const uint8_t* const taps_;
   T* const dx_;
   const bool dense_dx_, dense_dy_, dense_taps_;
+  const int64_t input_size_, output_size_;
+  // The geometry of a block, and what of the tensors it is.
+  Geometry block_;
+  int64_t h_ = -1, rows_ = 0, w_ = 0, columns_ = 0, oh_ = 0, ow_ = 0;
 };
 
 }  // namespace gather_first
