@@ -344,7 +344,7 @@ template <class L>
   using T = typename L::Element;
   using TI = hwy::MakeSigned<T>;
   const hn::ScalableTag<TI> d;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = sizeof(T), lane = sizeof(TI);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = sizeof(T);
   const Geometry& g = *call.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const bool with_taps = call.taps.base != nullptr;
