@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Square windows at stride 2 channels-first on dense lines of up to four vectors, with AVX-512: down a plane, two lines
+// Square windows at stride 2 channels-first on dense lines of up to six vectors, with AVX-512: down a plane, two lines
 // of outputs at once. Columns are looked up in two vectors by clamped lane indices; rows that the next two lines need
 // stay in registers. Loads and stores are whole vectors, ascending: what a store spoils behind its line is stored right
 // later. Only the lines at the end of a run of planes are copied to or from scratch, so the loops below check nothing.
@@ -27,10 +27,11 @@ template <class T>
 struct NarrowCall {
   int64_t out_width, pitch, pad;
   int64_t x_step, y_step, taps_step;  // from plane to plane
-  // Per horizontal tap: a vector of lane indices, then one of tap numbers. Then the same for the second strip.
+  // Per horizontal tap: a vector of lane indices, then one of tap numbers. Then the same for other strips.
   const hwy::MakeSigned<T>* tables;
-  int64_t x_second, y_second;  // the first column and the first output of that
-  int64_t prefetched;          // elements for each two lines of outputs
+  // The first column and the first output of the other strips.
+  int64_t x_second, y_second, x_third, y_third;
+  int64_t prefetched;  // elements for each two lines of outputs
 };
 
 // Some planes, and lines [oh, stop) of each.
@@ -153,8 +154,8 @@ struct NarrowWindow {
     return SawNan<L>(d, ordered);
   }
 
-  // Rows of two vectors, or of two strips of two vectors that may overlap. (Packed lines take 1.2 to 1.4 times as long,
-  // with padding, which those do not take, Window3x3 and strided.cc 1.2 to 4; one strip after the other 1.4.)
+  // Rows of one to three strips of two vectors, which may overlap. (Packed lines take 1.2 to 1.4 times as long, with
+  // padding, which those do not take, Window3x3 and strided.cc 1.2 to 4; one strip after the other 1.4.)
   template <int kStrips>
   static bool WideValues(L lanes, const NarrowCall<T>& call, const NarrowPlanes<T>& call_at) {
     const NarrowCall<T> in = call;
@@ -162,11 +163,12 @@ struct NarrowWindow {
     const D d;
     const DI di;
     const int64_t n = static_cast<int64_t>(hn::Lanes(d)), out_width = in.out_width, pitch = in.pitch;
-    const auto* second = in.tables + (kStrips - 1) * 6 * n;
-    const VI i0 = hn::Load(di, in.tables), i1 = hn::Load(di, in.tables + 2 * n), i2 = hn::Load(di, in.tables + 4 * n);
-    const VI j0 = hn::Load(di, second), j1 = hn::Load(di, second + 2 * n), j2 = hn::Load(di, second + 4 * n);
-    const int64_t x_second = in.x_second, y_second = in.y_second, row_step = 2 * kS * pitch, last = at.last,
-                  stop = at.stop, prefetched = in.prefetched;
+    const auto index = [&](int strip, int t)
+                           PEAKPOOL_INLINED { return hn::Load(di, in.tables + (strip % kStrips * 3 + t) * 2 * n); };
+    const VI i0 = index(0, 0), i1 = index(0, 1), i2 = index(0, 2), j0 = index(1, 0), j1 = index(1, 1), j2 = index(1, 2),
+             k0 = index(2, 0), k1 = index(2, 1), k2 = index(2, 2);
+    const int64_t x_second = in.x_second, y_second = in.y_second, x_third = in.x_third, y_third = in.y_third;
+    const int64_t row_step = 2 * kS * pitch, last = at.last, stop = at.stop, prefetched = in.prefetched;
     auto ordered = hn::FirstN(d, hn::Lanes(d));
     const T* x = at.x;
     T* y_plane = at.y;
@@ -175,12 +177,15 @@ struct NarrowWindow {
       int64_t oh = at.oh, r = oh * kS - in.pad;
       const T* first = RowPointers(x, r, at.last, pitch).p0;
       // The vectors of the row that the next two lines share with these.
-      V lo = LoadLanes(lanes, d, first), hi = LoadLanes(lanes, d, first + n), second_lo = lo, second_hi = hi;
-      if constexpr (kStrips == 2) {
-        second_lo = LoadLanes(lanes, d, first + x_second);
-        second_hi = LoadLanes(lanes, d, first + x_second + n);
-      }
-      Note<L>(d, ordered, lo, hi, second_lo, second_hi);
+      const auto load = [&](int64_t c, V& lo, V& hi) PEAKPOOL_INLINED {
+        lo = LoadLanes(lanes, d, first + c);
+        hi = LoadLanes(lanes, d, first + c + n);
+        Note<L>(d, ordered, lo, hi);
+      };
+      V lo, hi, second_lo, second_hi, third_lo, third_hi;
+      load(0, lo, hi);
+      if constexpr (kStrips > 1) load(x_second, second_lo, second_hi);
+      if constexpr (kStrips > 2) load(x_third, third_lo, third_hi);
       while (oh < stop) {
         const RowPointers row(x, r, last, pitch);
         const bool clamped = r < 0 || r + kK + kS - 1 > last;
@@ -197,20 +202,24 @@ struct NarrowWindow {
             b = hn::Max(v2, hn::Max(v3, v4));
             shared = v4;
           };
+          // Stores a strip of the first line and returns that of the second.
+          const auto strip = [&](int64_t c, V& shared_lo, V& shared_hi, VI first_tap, VI second_tap, VI third_tap,
+                                 T* to) PEAKPOOL_INLINED {
+            V a, b, a_hi, b_hi;
+            maxima(c, shared_lo, a, b);
+            maxima(c + n, shared_hi, a_hi, b_hi);
+            lanes.Store(d, MaxOfTaps(d, a, a_hi, first_tap, second_tap, third_tap), to);
+            return MaxOfTaps(d, b, b_hi, first_tap, second_tap, third_tap);
+          };
           PrefetchRowAhead(p1, prefetched);
-          V a, b, a_hi, b_hi;
-          maxima(0, lo, a, b);
-          maxima(n, hi, a_hi, b_hi);
-          const V line = MaxOfTaps(d, b, b_hi, i0, i1, i2);
-          lanes.Store(d, MaxOfTaps(d, a, a_hi, i0, i1, i2), y);
-          if constexpr (kStrips == 2) {
-            maxima(x_second, second_lo, a, b);
-            maxima(x_second + n, second_hi, a_hi, b_hi);
-            lanes.Store(d, MaxOfTaps(d, a, a_hi, j0, j1, j2), y + y_second);
-          }
+          V b0, b1, b2;
+          b0 = strip(0, lo, hi, i0, i1, i2, y);
+          if constexpr (kStrips > 1) b1 = strip(x_second, second_lo, second_hi, j0, j1, j2, y + y_second);
+          if constexpr (kStrips > 2) b2 = strip(x_third, third_lo, third_hi, k0, k1, k2, y + y_third);
           y += out_width;
-          lanes.Store(d, line, y);
-          if constexpr (kStrips == 2) lanes.Store(d, MaxOfTaps(d, b, b_hi, j0, j1, j2), y + y_second);
+          lanes.Store(d, b0, y);
+          if constexpr (kStrips > 1) lanes.Store(d, b1, y + y_second);
+          if constexpr (kStrips > 2) lanes.Store(d, b2, y + y_third);
           y += out_width;
           if (--pairs == 0) break;
           p1 += row_step, p2 += row_step, p3 += row_step, p4 += row_step;
@@ -354,7 +363,8 @@ template <class L>
     return false;
   }
   NarrowKernel<L> kernel;
-  int64_t x_second = 0, y_second = 0, columns = n;
+  // Where the strips between the first and the last begin, and the last one.
+  int64_t x_middle = 0, y_middle = 0, x_last = 0, y_last = 0, columns = n;
   const bool two_lines = w.input <= n && kNarrowStride * out_width <= n;
   if (two_lines) {
     kernel = w.kernel == 3 ? with_taps ? &NarrowWindow<L, 3>::Taps : &NarrowWindow<L, 3>::Values
@@ -367,10 +377,15 @@ template <class L>
     const auto last_column = [&](int64_t o) { return HWY_MIN(w.Begin(o) + w.kernel, w.input) - 1; };
     if (out_width > n || last_column(out_width - 1) >= columns) {
       kernel = &NarrowWindow<L, 3>::template WideValues<2>;
-      y_second = HWY_MAX(out_width - n, 0);
-      if (last_column(out_width - 1) - w.Begin(y_second) >= columns) ++y_second;
-      x_second = HWY_MAX(w.Begin(y_second), 0);
-      if (last_column(y_second - 1) >= columns) return false;
+      y_last = HWY_MAX(out_width - n, 0);
+      if (last_column(out_width - 1) - w.Begin(y_last) >= columns) ++y_last;
+      x_last = HWY_MAX(w.Begin(y_last), 0);
+      if (last_column(y_last - 1) >= columns) {
+        kernel = &NarrowWindow<L, 3>::template WideValues<3>;
+        y_middle = y_last - (n - 1);
+        x_middle = w.Begin(y_middle);
+        if (last_column(y_middle - 1) >= columns) return false;
+      }
     }
   }
   // Scratch: lane tables, and of the lines whose vectors reach beyond the end of a run, x, y and taps with slack.
@@ -378,20 +393,30 @@ template <class L>
   const int64_t x_room = (kNarrowStride * most_lines + w.kernel) * pitch + columns;
   const int64_t y_room = most_lines * out_width + n;
   TI* const tables = static_cast<TI*>(call.scratch);
-  T* const x_copy = reinterpret_cast<T*>(tables + 12 * n);
+  T* const x_copy = reinterpret_cast<T*>(tables + 18 * n);
   T* const y_copy = x_copy + x_room;
   uint8_t* const taps_copy = reinterpret_cast<uint8_t*>(y_copy + y_room);
   if (taps_copy + y_room > static_cast<uint8_t*>(call.scratch) + call.scratch_bytes) return false;
   const auto make_tables = [&] {
     MakeNarrowTables(d, w, two_lines, 0, 0, tables);
-    if (y_second > 0) MakeNarrowTables(d, w, false, y_second, x_second, tables + 6 * n);
+    TI* next = tables + 6 * n;
+    if (y_middle > 0) MakeNarrowTables(d, w, false, y_middle, x_middle, next), next += 6 * n;
+    if (y_last > 0) MakeNarrowTables(d, w, false, y_last, x_last, next);
   };
   make_tables();
-  const NarrowCall<T> in = {out_width,        pitch,
-                            h.pad_before,     g.input.channel,
-                            g.output.channel, call.taps.strides.channel,
-                            tables,           x_second,
-                            y_second,         IsFar(g, size, 1) ? 2 * kNarrowStride * pitch : 0};
+  const bool three = y_middle > 0;
+  const NarrowCall<T> in = {out_width,
+                            pitch,
+                            h.pad_before,
+                            g.input.channel,
+                            g.output.channel,
+                            call.taps.strides.channel,
+                            tables,
+                            three ? x_middle : x_last,
+                            three ? y_middle : y_last,
+                            x_last,
+                            y_last,
+                            IsFar(g, size, 1) ? 2 * kNarrowStride * pitch : 0};
   // Windows that do not overlap do not see where one plane ends and the next begins.
   const bool one_tall_plane = h.kernel == h.stride && g.axis[kDepth].output == 1 && h.pad_before == 0 &&
                               h.input == h.stride * h.output && g.input.channel == h.input * pitch &&
@@ -408,8 +433,8 @@ template <class L>
     const auto fits = [&](int64_t plane, int64_t count) {
       const int64_t lines = (count + 1) / 2 * 2;
       const int64_t last_row = HWY_MIN(h.Begin(walk.oh + lines - 1) + h.kernel, h.input) - 1;
-      const int64_t load_end = last_row * pitch + x_second + columns;
-      const int64_t store_end = (lines - (two_lines ? 2 : 1)) * out_width + y_second + n;
+      const int64_t load_end = last_row * pitch + x_last + columns;
+      const int64_t store_end = (lines - (two_lines ? 2 : 1)) * out_width + y_last + n;
       return (load_end <= h.input * pitch || walk.x + plane * in.x_step + load_end <= walk.x_end) &&
              (store_end <= plane_lines * out_width ||
               (y_first + plane * in.y_step + store_end <= walk.y_end &&
