@@ -571,8 +571,8 @@ Strips<T> StripsFor(const Axis& width) {
 
 // The 16-bit floats, and dilated windows of every type: blocks of lines are widened into scratch, gathered there with
 // room on all sides, and rounded. The rows of a block that dilated windows have in common become neighbours.
-// (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long. Half the scratch,
-// in L1, took 1.08 times as long, and rounding without a look for NaNs, which dy was scanned for, as long.)
+// (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long. Rounding
+// without a look for NaNs, which dy was scanned for, took as long.)
 template <class T>
 class InScratch {
  public:
