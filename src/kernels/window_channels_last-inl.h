@@ -411,7 +411,8 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
   return NanNoted<L>(d, hn::Add(hn::Add(hn::Add(e0, e1), hn::Add(o0, o1)), hn::Add(t0, t1)));
 }
 
-// The same with the place of each maximum; scratch holds those after the maxima.
+// The same with the place of each maximum; scratch holds those after the maxima. (Near tensors of f32 fetched ahead,
+// AVX-512: 1-D k4 s4 0.87 of the time, 2x2 1.13 to 1.29.)
 template <class L, int kColumns, bool kFar, class T = typename L::Element>
 HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelRun& run, char* to,
                            uint8_t* HWY_RESTRICT taps) {
