@@ -11,15 +11,25 @@ namespace {
 constexpr int64_t kMaxWork = 100000;     // taps in all
 constexpr int64_t kMaxElements = 40000;  // of x
 
-// The shapes that fused kernels take: one small square window, one stride.
+// The shapes that fused kernels take: one small square window, one stride, at stride 1 perhaps taps apart.
 void DrawSmallWindow(Random* random, peakpool_problem* p) {
   const int64_t kernel = random->Between(2, 3), stride = random->Between(1, 2);
-  const bool padded = random->OneIn(2);
+  const int64_t dilation = stride == 1 && random->OneIn(4) ? random->Between(2, random->OneIn(4) ? 90 : 9) : 1;
+  const bool padded = random->OneIn(2), centred = random->OneIn(2);
   for (int a = 0; a < p->rank; ++a) {
     p->kernel[a] = kernel;
     p->stride[a] = stride;
-    if (padded) p->padding[a] = {random->Between(0, 1), random->Between(0, 1)};
+    p->dilation[a] = dilation;
+    if (!padded) continue;
+    p->padding[a] = {random->Between(0, dilation), random->Between(0, dilation)};
+    if (centred) p->padding[a] = {dilation, (kernel - 2) * dilation};
   }
+}
+
+// The length of an axis that has one window.
+int64_t LeastInput(const peakpool_problem& p, int a) {
+  const int64_t reach = (p.kernel[a] - 1) * p.dilation[a] + 1;
+  return std::max<int64_t>(1, reach - p.padding[a].before - p.padding[a].after);
 }
 
 // Planes of one element to several vectors each way, every remainder.
@@ -27,8 +37,7 @@ void DrawFusedProblem(Random* random, peakpool_problem* p) {
   DrawSmallWindow(random, p);
   const int64_t largest = random->OneIn(2) ? 12 : 70;
   for (int a = 0; a < p->rank; ++a) {
-    const int64_t least = std::max<int64_t>(1, p->kernel[a] - p->padding[a].before - p->padding[a].after);
-    p->input[a] = std::max(least, random->Between(1, largest));
+    p->input[a] = std::max(LeastInput(*p, a), random->Between(1, largest));
   }
   if (p->input[0] * p->input[1] <= 600) return;
   p->batch = std::min<int64_t>(p->batch, 1);  // rather a whole large plane than a part of many
@@ -38,7 +47,7 @@ void DrawFusedProblem(Random* random, peakpool_problem* p) {
 // The same windows in any type and rank, on inputs of up to several vectors of the narrowest type.
 void DrawSmallProblem(Random* random, peakpool_problem* p) {
   DrawSmallWindow(random, p);
-  for (int a = 0; a < p->rank; ++a) p->input[a] = p->kernel[a] + random->Between(0, random->OneIn(4) ? 150 : 40);
+  for (int a = 0; a < p->rank; ++a) p->input[a] = LeastInput(*p, a) + random->Between(0, random->OneIn(4) ? 150 : 40);
 }
 
 void DrawAnyWindow(Random* random, peakpool_problem* p) {
@@ -52,8 +61,7 @@ void DrawAnyWindow(Random* random, peakpool_problem* p) {
     // Pads beyond the window make empty windows.
     const int64_t most = random->OneIn(8) ? reach + 2 : reach / 2;
     p->padding[a] = {random->Between(0, most), random->Between(0, most)};
-    const int64_t least = std::max<int64_t>(1, reach - p->padding[a].before - p->padding[a].after);
-    p->input[a] = least + random->Between(0, random->OneIn(4) ? 100 : 20);
+    p->input[a] = LeastInput(*p, a) + random->Between(0, random->OneIn(4) ? 100 : 20);
   }
 }
 

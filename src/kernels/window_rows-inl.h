@@ -164,8 +164,14 @@ template <class L>
   };
   if (g.axis[kDepth].kernel != 1 || (!kBytes && dilation > n / 4) || !fits(h, row) || !fits(w, column)) return false;
   const bool two = !kBytes && width <= n / 2;
-  const int64_t halo = kBytes ? 0 : dilation, strip = n - 2 * halo;
-  const int64_t strips = !kBytes && width <= n ? 1 : (w.output + strip - 1) / strip;
+  const int64_t halo = kBytes ? 0 : dilation;
+  int64_t strip = n - 2 * halo, strips = 1;
+  // Where there are middle strips, all columns under these have both neighbours.
+  while (kBytes || width > n) {
+    strips = (w.output + strip - 1) / strip;
+    if (strips <= 2 || (column + strip >= dilation && column + (strips - 1) * strip + dilation <= width)) break;
+    if (--strip < n / 4) return false;
+  }
   // Few idle lanes beat one flat array (10x10 would take 1.2 to 1.4 times as long, 17x17 1.1 to 1.2), and long lines
   // only in the caches (224x224, 12.8 MB: 1.7 times, with indices 1.2).
   const int64_t percent = two ? 80 : with_taps ? 60 : 70;
