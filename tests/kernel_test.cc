@@ -222,8 +222,8 @@ struct Window {
 };
 // The pairs that have code of their own, each with no, one-sided and full padding.
 const Window kWindows[] = {{2, 2, 0, 0}, {2, 2, 1, 1}, {2, 2, 0, 1}, {2, 1, 0, 0}, {2, 1, 0, 1},
-                           {2, 1, 1, 1}, {3, 2, 0, 0}, {3, 2, 1, 1}, {3, 2, 0, 1}, {3, 2, 2, 2},
-                           {3, 1, 0, 0}, {3, 1, 1, 1}, {3, 1, 0, 2}};
+                           {2, 1, 1, 1}, {3, 2, 0, 0}, {3, 2, 1, 1}, {3, 2, 0, 1}, {3, 2, 0, 2},
+                           {3, 2, 2, 2}, {3, 1, 0, 0}, {3, 1, 1, 1}, {3, 1, 0, 2}};
 
 // False where some window is empty, or there is none.
 bool SetWindow(peakpool_problem* p, const Window& window, bool gaps) {

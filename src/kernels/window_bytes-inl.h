@@ -134,6 +134,8 @@ template <class L>
   const int64_t strip = one ? n : n - 1, strips = (w.output + strip - 1) / strip;
   // Of longer lines, values are faster one line after the other (224x224 of 12.8 MB would take 1.15 times as long).
   if (strips > (with_taps ? 9 : 3) || 2 * w.output <= n * strips) return false;
+  // Middle strips load whole vectors.
+  if (strips > 2 && 2 * ((strips - 2) * strip - pad + n) > w.input) return false;
   ByteStripTables tables[3] = {};
   const ByteStripsCall in = {tables,
                              strips,
