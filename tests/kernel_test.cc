@@ -476,28 +476,6 @@ TEST_P(WindowKernel, CentredWindows) {
   });
 }
 
-// Lines of up to a few vectors under windows whose taps lie up to more than a vector apart.
-TEST_P(WindowKernel, LongLinesOfDilatedWindows) {
-  ForEachTarget([&](const Kernels& kernels) {
-    if (kernels.window_channels_first == nullptr) return;
-    for (int i = 0; i < 120 && !HasFailure(); ++i) {
-      const int64_t dilation = Draw(1, i % 4 == 0 ? 100 : 9), least = 2 * dilation + 1;
-      peakpool_problem p =
-          Problem(PEAKPOOL_CHANNELS_FIRST, 1, Draw(1, 3), Draw(1, 12),
-                  Draw(least, least + 4 * static_cast<int64_t>(kernels.lanes)), PEAKPOOL_INDEX_WINDOW_U8);
-      for (int a = 0; a < 2; ++a) {
-        p.kernel[a] = 3;
-        p.dilation[a] = dilation;
-        p.padding[a] = {dilation, dilation};
-      }
-      if (Draw(0, 2) == 0) p.padding[1] = {Draw(0, dilation), Draw(0, dilation)};
-      Resolve(&p);
-      if (Draw(0, 4) == 0) AddGaps(&p);
-      CheckForward("window_channels_first", kernels.window_channels_first, p);
-    }
-  });
-}
-
 // Each axis with a window of its own. Channels-first: 2 or 3 wide with stride 1 or 2, up to 3 high and deep, without
 // dilation; channels-last: up to 3 on every axis, with any stride and dilation.
 TEST_P(WindowKernel, SmallWindowsOfEveryShape) {
@@ -730,6 +708,31 @@ TEST_P(WideKernel, WideWindowsSeeEveryNan) {
         std::memcpy(x.data() + (last ? i * channels + c : c * pixels + i) * sizeof(nan), &nan, sizeof(nan));
         CheckForwardOf(x, last ? "wide_channels_last" : "wide_channels_first", kernel, p);
       }
+    }
+  });
+}
+
+// Lines of up to a few vectors under windows whose taps lie up to more than a vector apart.
+TEST_P(Kernel, LongLinesOfDilatedWindows) {
+  ForEachTarget([&](const Kernels& kernels) {
+    for (int i = 0; i < 120 && !HasFailure(); ++i) {
+      const int64_t dilation = Draw(1, i % 4 == 0 ? 100 : 9), least = 2 * dilation + 1;
+      peakpool_problem p =
+          Problem(PEAKPOOL_CHANNELS_FIRST, 1, Draw(1, 3), Draw(1, 12),
+                  Draw(least, least + 4 * static_cast<int64_t>(kernels.lanes)), PEAKPOOL_INDEX_WINDOW_U8);
+      for (int a = 0; a < 2; ++a) {
+        p.kernel[a] = 3;
+        p.dilation[a] = a == 0 && i % 8 == 0 ? Draw(1, 2) : dilation;  // or no rows but the middle one are in range
+        p.padding[a] = {p.dilation[a], p.dilation[a]};
+      }
+      if (Draw(0, 2) == 0) p.padding[1] = {Draw(0, dilation), Draw(0, dilation)};
+      Resolve(&p);
+      if (Draw(0, 4) == 0) AddGaps(&p);
+      CheckForward("separable", kernels.separable, p);
+      CheckForwardOf(LowestElements(p.type, InputBytes(p)), "separable", kernels.separable, p);
+      if (kernels.window_channels_first == nullptr) continue;
+      CheckForward("window_channels_first", kernels.window_channels_first, p);
+      CheckForwardOf(LowestElements(p.type, InputBytes(p)), "window_channels_first", kernels.window_channels_first, p);
     }
   });
 }

@@ -154,6 +154,25 @@ Bytes RandomElements(int32_t type, size_t bytes, Fill fill, Random* random) {
   return result;
 }
 
+Bytes LowestElements(int32_t type, size_t bytes) {
+  const size_t size = ElementBytes(type);
+  uint64_t bits = 0;
+  switch (type) {
+    case PEAKPOOL_F32: bits = 0xFF800000; break;
+    case PEAKPOOL_F64: bits = 0xFFF0000000000000; break;
+    case PEAKPOOL_F16: bits = 0xFC00; break;
+    case PEAKPOOL_BF16: bits = 0xFF80; break;
+    case PEAKPOOL_I8:
+    case PEAKPOOL_I16:
+    case PEAKPOOL_I32:
+    case PEAKPOOL_I64: bits = uint64_t{1} << (8 * size - 1); break;
+    default: break;
+  }
+  Bytes result(bytes);
+  for (size_t i = 0; i < bytes; ++i) result[i] = static_cast<uint8_t>(bits >> (i % size * 8));
+  return result;
+}
+
 Bytes RandomGradients(int32_t type, size_t bytes, Random* random, bool specials) {
   Bytes result(bytes);
   specials = specials && (*random)() % 2 == 0;

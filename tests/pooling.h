@@ -57,6 +57,8 @@ size_t IndexTensorBytes(const peakpool_problem& resolved);
 // ties are the rule; the same without NaN.
 enum class Fill { kBits, kTies, kFiniteTies };
 Bytes RandomElements(int32_t type, size_t bytes, Fill fill, Random* random);
+// Nothing but the least element, which padding must not be taken for.
+Bytes LowestElements(int32_t type, size_t bytes);
 // Gradients whose sum depends on the order of addition; every other time with zeros, infinities and NaNs among them.
 Bytes RandomGradients(int32_t type, size_t bytes, Random* random, bool specials = true);
 

@@ -752,8 +752,10 @@ class SeparableRun : SeparablePlan {
       return false;
     tile_ = {w.output, 1, 1, 1, h.kernel, w.kernel, 1};
     const int64_t row = RowElements(tile_);
-    // Three buffers, and the rows that LoadLines copies.
-    group_ = std::min(kMaxLines, std::min(96 * n_, capacity_ / (3 * arrays_) - 12 * n_) / row);
+    // Three buffers, and the rows that LoadLines copies. Each line is filled up to the next one's elements, the last
+    // one beyond what a group has.
+    const int64_t left = std::max<int64_t>(0, w.pad_before);
+    group_ = std::min(kMaxLines, std::min(96 * n_, capacity_ / (3 * arrays_) - 12 * n_ - left) / row);
     if (group_ < 1) return false;
     PlanWidth(0, w.output, 0, 1, 0, 1);
     SeparableWidth& p = width_plan_;
@@ -764,7 +766,7 @@ class SeparableRun : SeparablePlan {
     }
     char* next = static_cast<char*>(call_.scratch);
     const auto take = [&] {
-      const int64_t bytes = GroupElements(tile_, group_) * loops_.lane_bytes;
+      const int64_t bytes = (GroupElements(tile_, group_) + left) * loops_.lane_bytes;
       next += bytes * arrays_;
       return KeyArray{next - bytes * arrays_, next - bytes};
     };
