@@ -595,13 +595,14 @@ bool IsFinite(const GatherPlane<SumLanes<T>>& /*plane*/, int64_t /*h*/, int64_t 
 }
 inline bool IsFinite(const GatherPlane<HalfSumLanes>& plane, int64_t h, int64_t h_end) {
   const Geometry& g = plane.geometry;
+  const int16_t inf = plane.lanes.f16 ? FloatBits<F16>::kInf : FloatBits<BF16>::kInf;
   const auto lines = [&](const HalfFloat* base, const Strides& strides, int64_t pixels, int64_t begin, int64_t end) {
     const bool dense = strides.axis[kWidth] == g.channels;
     bool finite = true;
     for (; begin < end && finite; ++begin) {
       const HalfFloat* const line = base + begin * strides.axis[kHeight];
       for (int64_t i = 0; i < (dense ? 1 : pixels); ++i) {
-        finite &= AllFinite(line + i * strides.axis[kWidth], dense ? pixels * g.channels : g.channels, plane.lanes.f16);
+        finite &= AllFinite(line + i * strides.axis[kWidth], dense ? pixels * g.channels : g.channels, inf);
       }
     }
     return finite;

@@ -409,25 +409,8 @@ void StoreSums(const void* sums, int64_t count, void* to) {
 }
 
 template <class T>
-bool AllFinite(const void* values, int64_t count) {
-  using L = SumLanes<T>;
-  const hn::ScalableTag<T> d;
-  const hn::CappedTag<T, 1> d1;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const T* HWY_RESTRICT in = static_cast<const T*>(values);
-  // Four chains: each waits 4 cycles for its last multiply-add.
-  auto seen0 = hn::Zero(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
-  auto rest = hn::Zero(d1);
-  int64_t i = 0;
-  for (; i + 4 * lanes <= count; i += 4 * lanes) {
-    seen0 = L::NoteNan(d, seen0, hn::LoadU(d, in + i));
-    seen1 = L::NoteNan(d, seen1, hn::LoadU(d, in + i + lanes));
-    seen2 = L::NoteNan(d, seen2, hn::LoadU(d, in + i + 2 * lanes));
-    seen3 = L::NoteNan(d, seen3, hn::LoadU(d, in + i + 3 * lanes));
-  }
-  for (; i + lanes <= count; i += lanes) seen0 = L::NoteNan(d, seen0, hn::LoadU(d, in + i));
-  for (; i < count; ++i) rest = L::NoteNan(d1, rest, hn::LoadU(d1, in + i));
-  return L::NoNan(d, hn::Add(hn::Add(seen0, seen1), hn::Add(seen2, seen3))) && L::NoNan(d1, rest);
+bool AreFinite(const void* values, int64_t count) {
+  return AllFinite<hwy::MakeSigned<T>>(values, count, FloatBits<T>::kInf);
 }
 
 }  // namespace indices

@@ -23,7 +23,7 @@ const IndexKernels* Table() {
       &indices::ValidateTaps,
       {&indices::LoadSums<float>, &indices::LoadSums<double>, &indices::LoadSums<F16>, &indices::LoadSums<BF16>},
       {&indices::StoreSums<float>, &indices::StoreSums<double>, &indices::StoreSums<F16>, &indices::StoreSums<BF16>},
-      {&indices::AllFinite<float>, &indices::AllFinite<double>},
+      {&indices::AreFinite<float>, &indices::AreFinite<double>},
   };
   return &table;
 #else

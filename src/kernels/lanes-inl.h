@@ -426,19 +426,25 @@ struct FiniteHalfSumLanes {
   }
 };
 
-// Whether none of `count` 16-bit floats is NaN or infinite.
-inline HWY_NOINLINE bool AllFinite(const void* halves, int64_t count, bool f16) {
-  const hn::ScalableTag<int16_t> d;
-  const int16_t inf = f16 ? FloatBits<F16>::kInf : FloatBits<BF16>::kInf;
-  const int16_t* HWY_RESTRICT in = static_cast<const int16_t*>(halves);
+// Whether none of `count` floats is NaN or infinite: by their bits as integers but for the sign, of which inf's are
+// `inf`.
+template <class Bits>
+HWY_NOINLINE bool AllFinite(const void* values, int64_t count, Bits inf) {
+  const hn::ScalableTag<Bits> d;
+  const Bits* HWY_RESTRICT in = static_cast<const Bits*>(values);
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
-  const auto magnitude = hn::Set(d, int16_t{0x7FFF});
-  auto greatest = hn::Zero(d);
+  const auto mask = hn::Set(d, hwy::LimitsMax<Bits>());
+  const auto magnitude = [&](int64_t at) HWY_ATTR { return hn::And(hn::LoadU(d, in + at), mask); };
+  auto greatest = hn::Zero(d), greatest1 = greatest;
   int64_t i = 0;
   bool finite = true;
-  for (; i + lanes <= count; i += lanes) greatest = hn::Max(greatest, hn::And(hn::LoadU(d, in + i), magnitude));
-  for (; i < count; ++i) finite &= (in[i] & 0x7FFF) < inf;
-  return finite && hn::AllTrue(d, hn::Lt(greatest, hn::Set(d, inf)));
+  for (; i + 4 * lanes <= count; i += 4 * lanes) {
+    greatest = hn::Max(greatest, hn::Max(magnitude(i), magnitude(i + lanes)));
+    greatest1 = hn::Max(greatest1, hn::Max(magnitude(i + 2 * lanes), magnitude(i + 3 * lanes)));
+  }
+  for (; i + lanes <= count; i += lanes) greatest = hn::Max(greatest, magnitude(i));
+  for (; i < count; ++i) finite &= (in[i] & hwy::LimitsMax<Bits>()) < inf;
+  return finite && hn::AllTrue(d, hn::Lt(hn::Max(greatest, greatest1), hn::Set(d, inf)));
 }
 
 template <class T>
