@@ -430,7 +430,7 @@ TEST_P(WindowKernel, StridedLines) {
 }
 
 // Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end, or lines
-// are one or two strips.
+// are up to three strips.
 TEST_P(WindowKernel, PackedLines) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_first == nullptr) return;

@@ -104,6 +104,30 @@ HWY_INLINE void PrefetchPairAhead(D /*d*/, const T* lo, const T* hi) {
   if (kWholeCacheLine<D>) PrefetchAhead(hi);
 }
 
+// Strips of a line have tables of three kinds: the first one's, those of the ones between, which are alike, and the
+// last one's.
+inline int64_t StripKind(int64_t strip, int64_t strips) { return strip == 0 ? 0 : strip + 1 < strips ? 1 : 2; }
+// The strip that tables of a kind are made for: of those between the one with the least room behind it. -1: there is
+// none.
+inline int64_t StripOfKind(int64_t kind, int64_t strips) {
+  if (strips <= (kind == 1 ? 2 : kind / 2)) return -1;
+  return kind == 0 ? 0 : kind == 1 ? strips - 2 : strips - 1;
+}
+// Elements from line to line and from plane to plane, and the last row of a plane.
+struct StripPlanes {
+  explicit StripPlanes(const ForwardCall& call)
+      : x_pitch(call.geometry->input.axis[kHeight]),
+        y_pitch(call.geometry->output.axis[kHeight]),
+        taps_pitch(call.taps.strides.axis[kHeight]),
+        x_plane(call.geometry->input.channel),
+        y_plane(call.geometry->output.channel),
+        taps_plane(call.taps.strides.channel),
+        last(call.geometry->axis[kHeight].input - 1) {}
+  int64_t x_pitch, y_pitch, taps_pitch;
+  int64_t x_plane, y_plane, taps_plane;
+  int64_t last;
+};
+
 // Loads are pinned to registers: g++ repeats them as operands of both the maximum and the check for NaN.
 template <class L, class D, class T>
 HWY_INLINE hn::Vec<D> LoadLanes(L lanes, D d, const T* p) {

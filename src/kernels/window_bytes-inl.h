@@ -36,13 +36,10 @@ struct ByteStripTables {
   uint32_t stored;             // bits of outputs
 };
 
-struct ByteStripsCall {
+struct ByteStripsCall : StripPlanes {
   const ByteStripTables* tables;
   int64_t strips, strip, pad;  // so many, so many outputs apart
-  int64_t x_pitch, y_pitch, taps_pitch;
-  int64_t x_plane, y_plane, taps_plane;
-  int64_t last;  // the last row of a plane
-  bool far;      // see IsFar
+  bool far;                    // see IsFar
 };
 
 // Pools lines of some planes, of which `first` is the first row of the first window.
@@ -63,7 +60,7 @@ HWY_NOINLINE void PoolByteStrips(L lanes, const ByteStripsCall& in, int64_t plan
   const V code1 = above(1), code_above = above(2);
   const int64_t x_pitch = in.x_pitch, last = in.last;
   for (int64_t s = 0; planes > 0;) {
-    const ByteStripTables& at = in.tables[s == 0 ? 0 : s + 1 < in.strips ? 1 : 2];
+    const ByteStripTables& at = in.tables[StripKind(s, in.strips)];
     const V16 third = hn::LoadU(d16, at.third), third_code = hn::LoadU(d16, at.third_code);
     const auto loaded = MaskOfBits(d, at.loaded);
     const auto stored = MaskOfBits(d16, at.stored);
@@ -134,25 +131,13 @@ template <class L>
   const int64_t strip = one ? n : n - 1, strips = (w.output + strip - 1) / strip;
   // Of longer lines, values are faster one line after the other (224x224 of 12.8 MB would take 1.15 times as long).
   if (strips > (with_taps ? 9 : 3) || 2 * w.output <= n * strips) return false;
-  // Middle strips load whole vectors.
-  if (strips > 2 && 2 * ((strips - 2) * strip - pad + n) > w.input) return false;
   ByteStripTables tables[3] = {};
-  const ByteStripsCall in = {tables,
-                             strips,
-                             strip,
-                             pad,
-                             g.input.axis[kHeight],
-                             g.output.axis[kHeight],
-                             call.taps.strides.axis[kHeight],
-                             g.input.channel,
-                             g.output.channel,
-                             call.taps.strides.channel,
-                             h.input - 1,
-                             IsFar(g, 1)};
+  const ByteStripsCall in = {StripPlanes(call), tables, strips, strip, pad, IsFar(g, 1)};
   for (int64_t kind = 0; kind < 3; ++kind) {
     ByteStripTables& to = tables[kind];
-    if (strips <= (kind == 1 ? 2 : kind / 2)) continue;  // there is none
-    const int64_t s = kind == 0 ? 0 : kind == 1 ? 1 : strips - 1, first = s * strip, from = s == 0 ? 0 : first - pad;
+    const int64_t s = StripOfKind(kind, strips);
+    if (s < 0) continue;
+    const int64_t first = s * strip, from = s == 0 ? 0 : first - pad;
     for (int64_t i = 0; i < n; ++i) {
       to.third[i] = static_cast<int16_t>(pad == 0 ? HWY_MIN(i + 1, n - 1) : n + HWY_MAX(i - 1, 0));
       // One left of the plane is the window's last column once more.

@@ -37,14 +37,11 @@ struct HalfStripTables {
   int64_t outputs;
 };
 
-struct HalfStripsCall {
+struct HalfStripsCall : StripPlanes {
   const HalfStripTables* tables;
   const int16_t* taps;    // vectors of the lanes of two that are first, second and third taps
   int64_t strips, strip;  // so many, so many outputs apart
-  int64_t x_pitch, y_pitch, taps_pitch;
-  int64_t x_plane, y_plane, taps_plane;
-  int64_t last;  // the last row of a plane
-  bool far;      // see IsFar
+  bool far;               // see IsFar
   bool two;  // lines so short that the second vector, and the second half of a vector of outputs, is another plane's
 };
 
@@ -66,7 +63,7 @@ HWY_NOINLINE void PoolHalfStrips(L lanes, const HalfStripsCall& in, int64_t plan
   for (int64_t s = 0; planes > 0;) {
     const int16_t* const x = plane_x + s * 2 * in.strip;
     const int64_t to_strip = s * in.strip;
-    const HalfStripTables& at = in.tables[s == 0 ? 0 : s + 1 < strips ? 1 : 2];
+    const HalfStripTables& at = in.tables[StripKind(s, strips)];
     const V limit_a = hn::LoadU(d, at.limit), limit_b = hn::LoadU(d, at.limit + n);
     const V none = hn::Set(d, hwy::LimitsMin<int16_t>());
     const auto is_a = hn::Ne(limit_a, none);
@@ -184,15 +181,15 @@ template <class L>
   const int64_t strip = w.kernel == 3 ? n - 1 : n;
   int16_t lane_of_tap[3 * n];
   for (int64_t i = 0; i < 3 * n; ++i) lane_of_tap[i] = static_cast<int16_t>(HWY_MIN(i % n * 2 + i / n, 2 * n - 1));
-  const HalfStripsCall in = {tables, lane_of_tap, (w.output + strip - 1) / strip, strip, g.input.axis[kHeight],
-                             g.output.axis[kHeight], call.taps.strides.axis[kHeight], g.input.channel, g.output.channel,
-                             call.taps.strides.channel, h.input - 1,
-                             // 3x3 on 112x112, 1.6 MB: with indices 0.9 of the time, without 1.06.
-                             far || (with_taps && IsFar(g, sizeof(int16_t), 1)), two};
+  // 3x3 on 112x112, 1.6 MB: with indices 0.9 of the time, without 1.06.
+  const bool prefetches = far || (with_taps && IsFar(g, sizeof(int16_t), 1));
+  const int64_t strips = (w.output + strip - 1) / strip;
+  const HalfStripsCall in = {StripPlanes(call), tables, lane_of_tap, strips, strip, prefetches, two};
   for (int64_t kind = 0; kind < 3; ++kind) {
     HalfStripTables& to = tables[kind];
-    if (in.strips <= (kind == 1 ? 2 : kind / 2)) continue;  // there is none
-    const int64_t first = kind == 0 ? 0 : kind == 1 ? strip : (in.strips - 1) * strip;
+    const int64_t s = StripOfKind(kind, strips);
+    if (s < 0) continue;
+    const int64_t first = s * strip;
     to.outputs = HWY_MIN(strip, w.output - first);
     const int64_t begin = w.Begin(first), columns = 2 * to.outputs + w.kernel - 2;
     for (int64_t i = 0; i < 2 * n; ++i) {

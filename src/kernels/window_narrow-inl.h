@@ -49,7 +49,7 @@ struct NarrowPlanes {
 template <class L, class T = typename L::Element>
 using NarrowKernel = bool (*)(L lanes, const NarrowCall<T>& in, const NarrowPlanes<T>& at);
 
-// Only 32-bit lanes in vectors of 64 bytes have rows of usual networks (13, 14) that need this.
+// Only 32-bit lanes in vectors of 64 bytes, in which rows of usual networks (13 to 71) leave most lanes idle else.
 template <class L>
 constexpr bool kHasNarrowWindows = sizeof(typename L::Lane) == 4 && hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >=
                                                                         16;

@@ -14,6 +14,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/packed.h"
 #include "src/kernels/slices-inl.h"
+#include "src/kernels/window_narrow-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -168,8 +169,7 @@ bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
   const Axis& width = call.geometry->axis[kWidth];
   const bool taps = call.taps.base != nullptr, three = width.kernel == 3;
   // With AVX-512, window_narrow-inl.h has such lines of 3x3 without tap numbers.
-  constexpr bool kNarrow = hn::MaxLanes(d) >= 16;
-  const int64_t most = three ? (taps ? 40 : kNarrow ? 0 : 32) : (taps ? 64 : 4 * n);
+  const int64_t most = three ? (taps ? 40 : kHasNarrowWindows<L> ? 0 : 32) : (taps ? 64 : 4 * n);
   // Writing the steps down takes as long as a few planes.
   if (call.end - call.begin < 16 * call.geometry->axis[kHeight].output) return false;
   if (width.output > most || (n >= 16 && 2 * (width.output + width.kernel - 2) <= n)) return false;
@@ -178,7 +178,7 @@ bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
     kernel = &PoolPacked<L, 3, true>;
     if constexpr (kHas32Registers) delayed = &PoolPacked<L, 3, true, true>;
   } else if (three) {
-    if constexpr (!kNarrow) kernel = &PoolPacked<L, 3, false>;
+    if constexpr (!kHasNarrowWindows<L>) kernel = &PoolPacked<L, 3, false>;
   }
   return ForwardPacked(call, n, kernel, delayed, separable);
 }

@@ -39,12 +39,9 @@ struct RowTables {
   uint64_t has_left, has_right;             // and of those with a first and with a third column
 };
 
-struct RowsCall {
+struct RowsCall : StripPlanes {
   const RowTables* tables;
   int64_t strips, strip, dilation;
-  int64_t x_pitch, y_pitch, taps_pitch;
-  int64_t x_plane, y_plane, taps_plane;
-  int64_t last;              // the last row of a plane
   int64_t row, column;       // the middle ones of the first output
   int64_t first, next_zero;  // columns where the first strip begins, and where the others count from
   bool two;
@@ -66,7 +63,7 @@ HWY_NOINLINE void PoolRows(L lanes, const RowsCall& in, int64_t planes, int64_t 
   const VT one = SetTap(d, 1), two_taps = SetTap(d, 2), row1 = SetTap(d, 3), row2 = SetTap(d, 6);
   const V none = lanes.FromKey(d, hn::Set(d, hwy::LimitsMin<T>()));
   for (int64_t s = 0; planes > 0;) {
-    const RowTables& at = in.tables[s == 0 ? 0 : s + 1 < in.strips ? 1 : 2];
+    const RowTables& at = in.tables[StripKind(s, in.strips)];
     const auto loaded = MaskOfBits(d, at.loaded), stored = MaskOfBits(d, at.stored);
     const auto has_left = MaskOfBits(d, at.has_left), has_right = MaskOfBits(d, at.has_right);
     const auto half = MaskOfBits(dh, at.loaded), half_stored = MaskOfBits(dh, at.stored);
@@ -166,7 +163,7 @@ template <class L>
   const bool two = !kBytes && width <= n / 2;
   const int64_t halo = kBytes ? 0 : dilation;
   int64_t strip = n - 2 * halo, strips = 1;
-  // Where there are middle strips, all columns under these have both neighbours.
+  // Strips between are alike: all columns under them have both neighbours.
   while (kBytes || width > n) {
     strips = (w.output + strip - 1) / strip;
     if (strips <= 2 || (column + strip >= dilation && column + (strips - 1) * strip + dilation <= width)) break;
@@ -179,26 +176,13 @@ template <class L>
   if (strips > 1 && IsFar(g, sizeof(T))) return false;
   if (kBytes && w.output < 10) return false;  // six outputs would take 1.5 times as long as separable's
   RowTables tables[3] = {};
-  const RowsCall in = {tables,
-                       strips,
-                       strip,
-                       dilation,
-                       g.input.axis[kHeight],
-                       g.output.axis[kHeight],
-                       call.taps.strides.axis[kHeight],
-                       g.input.channel,
-                       g.output.channel,
-                       call.taps.strides.channel,
-                       h.input - 1,
-                       row,
-                       column,
-                       kBytes ? column : 0,
-                       column - halo,
-                       two};
+  const RowsCall in = {StripPlanes(call),   tables,        strips, strip, dilation, row, column,
+                       kBytes ? column : 0, column - halo, two};
   for (int64_t kind = 0; kind < 3; ++kind) {
     RowTables& to = tables[kind];
-    if (strips <= (kind == 1 ? 2 : kind / 2)) continue;  // there is none
-    const int64_t s = kind == 0 ? 0 : kind == 1 ? 1 : strips - 1, first = column + s * strip;
+    const int64_t s = StripOfKind(kind, strips);
+    if (s < 0) continue;
+    const int64_t first = column + s * strip;
     const int64_t from = s == 0 ? in.first : first - halo, stop = strips == 1 ? end : HWY_MIN(first + strip, end);
     for (int64_t i = 0; i < n; ++i) {
       const int64_t lane = two ? i % (n / 2) : i, at = from + lane;
