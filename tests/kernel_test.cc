@@ -241,10 +241,10 @@ bool SetWindow(peakpool_problem* p, const Window& window, bool gaps) {
   return true;
 }
 
-// Line widths (channels-first) or channels (channels-last) from 1 to 4 vectors + 3, on planes of a few rows.
+// Line widths (channels-first) or channels (channels-last) from 1 to some vectors + 3, on planes of a few rows.
 template <class Visit>
-void ForEachLineLength(size_t lanes, Visit visit) {
-  const int64_t most = 4 * static_cast<int64_t>(lanes) + 3;
+void ForEachLineLength(size_t lanes, Visit visit, int64_t vectors = 4) {
+  const int64_t most = vectors * static_cast<int64_t>(lanes) + 3;
   for (int64_t length = 1; length <= most; ++length) visit(length);
 }
 
@@ -252,7 +252,7 @@ TEST_P(WindowKernel, SmallWindowsChannelsFirst) {
   ForEachTarget([&](const Kernels& kernels) {
     size_t turn = 0;
     for (const Window& window : kWindows) {
-      ForEachLineLength(kernels.lanes, [&](int64_t width) {
+      const auto visit = [&](int64_t width) {
         if (HasFailure()) return;
         ++turn;
         peakpool_problem p =
@@ -263,7 +263,9 @@ TEST_P(WindowKernel, SmallWindowsChannelsFirst) {
         if (kernels.gather_channels_first != nullptr) {
           CheckBackward("gather_channels_first", kernels.gather_channels_first, p);
         }
-      });
+      };
+      // Lines of up to eight vectors are strips side by side.
+      ForEachLineLength(kernels.lanes, visit, 8);
     }
   });
 }
@@ -430,7 +432,7 @@ TEST_P(WindowKernel, StridedLines) {
 }
 
 // Square windows of stride 2 over many planes, of which vectors are packed without regard to where lines end, or lines
-// are up to three strips.
+// are up to four strips.
 TEST_P(WindowKernel, PackedLines) {
   ForEachTarget([&](const Kernels& kernels) {
     if (kernels.window_channels_first == nullptr) return;
@@ -442,12 +444,17 @@ TEST_P(WindowKernel, PackedLines) {
         p.kernel[a] = kernel;
         p.stride[a] = 2;
         p.input[a] = Draw(kernel, Draw(0, 3) == 0 ? 12 : a == 1 ? 130 : 40);
-        p.padding[a] = {Draw(0, Draw(0, kernel - 1)), Draw(0, Draw(0, 1))};
+        p.padding[a] = {Draw(0, Draw(0, kernel - 1)), Draw(0, Draw(0, kernel - 1))};
       }
       Resolve(&p);
+      if (Draw(0, 3) == 0) {  // columns behind the last window
+        p.rounding = PEAKPOOL_EXPLICIT;
+        p.output[1] = Draw(1, p.output[1]);
+      }
       if (HasEmptyWindow(p)) continue;
       if (Draw(0, 5) == 0) AddGaps(&p);
       CheckForward("window_channels_first", kernels.window_channels_first, p);
+      CheckForwardOf(LowestElements(p.type, InputBytes(p)), "window_channels_first", kernels.window_channels_first, p);
     }
   });
 }

@@ -740,6 +740,8 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LoadSome(D d, V v, hn::Mask<D> mask, const hn::TFromD<D>* HWY_RESTRICT p) {
 #if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   if constexpr (sizeof(V) == 64 && sizeof(hn::TFromD<D>) == 1) return V{_mm512_mask_loadu_epi8(v.raw, mask.raw, p)};
+  if constexpr (std::is_same<V, hn::Vec<hn::ScalableTag<float>>>::value)
+    return V{_mm512_mask_loadu_ps(v.raw, mask.raw, p)};
 #endif
   return hn::IfThenElse(mask, hn::MaskedLoad(mask, d, p), v);
 }

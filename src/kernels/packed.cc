@@ -18,10 +18,9 @@ namespace {
 
 class PackedRun {
  public:
-  PackedRun(const ForwardCall& call, int64_t lanes, PackedKernel kernel, PackedKernel unjoined, ForwardKernel separable)
+  PackedRun(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable)
       : call_(call),
         kernel_(kernel),
-        unjoined_(unjoined != nullptr ? unjoined : kernel),
         separable_(separable),
         g_(*call.geometry),
         width_(g_.axis[kWidth]),
@@ -100,7 +99,7 @@ class PackedRun {
     at.x += begin * height_.stride * width_.input;
     at.y += begin * width_.output;
     if (with_taps_) at.taps += begin * width_.output;
-    return (code.joins ? kernel_ : unjoined_)(code, at);
+    return kernel_(code, at);
   }
 
   // Whether lines up to `stop` of a plane load and store inside of the run around it.
@@ -244,7 +243,7 @@ class PackedRun {
   }
 
   const ForwardCall& call_;
-  const PackedKernel kernel_, unjoined_;
+  const PackedKernel kernel_;
   const ForwardKernel separable_;
   const Geometry& g_;
   const Axis &width_, &height_;
@@ -272,9 +271,8 @@ class PackedRun {
 
 }  // namespace
 
-bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, PackedKernel unjoined,
-                   ForwardKernel separable) {
-  return PackedRun(call, lanes, kernel, unjoined, separable).Run();
+bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable) {
+  return PackedRun(call, lanes, kernel, separable).Run();
 }
 
 }  // namespace peakpool

@@ -56,10 +56,8 @@ struct PackedPlanes {
 using PackedKernel = bool (*)(const PackedCode& in, const PackedPlanes& at);
 
 // Square windows of 2 or 3 at stride 2 without padding before, planes of dense rows. True if done, false if these lines
-// are no such, or have no room in the code. `lanes`: of a vector. `unjoined`: for
-// steps that replace no lanes, if not null.
-bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, PackedKernel unjoined,
-                   ForwardKernel separable);
+// are no such, or have no room in the code. `lanes`: of a vector.
+bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable);
 
 }  // namespace peakpool
 

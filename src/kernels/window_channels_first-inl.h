@@ -22,6 +22,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/slices-inl.h"
 #include "src/kernels/window-inl.h"
+#include "src/kernels/window_abreast-inl.h"
 #include "src/kernels/window_bytes-inl.h"
 #include "src/kernels/window_flat-inl.h"
 #include "src/kernels/window_halves-inl.h"
@@ -741,14 +742,17 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   if constexpr (kHasHalfStrips<L>) {
     if (square && width.stride == 2 && ForwardHalfStrips(call, lanes, separable)) return;
   }
-  if constexpr (kHasNarrowWindows<L>) {
-    if (square && width.stride == 2 && ForwardNarrow(call, lanes, separable)) return;
-  }
   if constexpr (kHasByteStrips<L>) {
     if (square && width.stride == 2 && ForwardByteStrips(call, lanes, separable)) return;
   }
   if constexpr (kHasPackedLines<L>) {
     if (square && width.stride == 2 && PoolPackedLines<L>(call, separable)) return;
+  }
+  if constexpr (kHasNarrowWindows<L>) {
+    if (square && width.stride == 2 && ForwardNarrow(call, lanes, separable)) return;
+  }
+  if constexpr (kHasAbreast<L>) {
+    if (square && width.stride == 2 && width.kernel == 3 && ForwardAbreast(call, lanes, separable)) return;
   }
   // Values of lines of four vectors and more are faster line by line (3x3, all types and targets). Indices never are:
   // 3x3 on 56x56 would take 1.7 (f32) to 7 times as long (u8).

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Square windows at stride 2 channels-first on dense lines of up to six vectors, with AVX-512: down a plane, two lines
-// of outputs at once. Columns are looked up in two vectors by clamped lane indices; rows that the next two lines need
-// stay in registers. Loads and stores are whole vectors, ascending: what a store spoils behind its line is stored right
+// Square windows at stride 2 channels-first on dense lines of up to a vector, with AVX-512: down a plane, two lines of
+// outputs at once. Columns are looked up in two vectors by clamped lane indices; rows that the next two lines need stay
+// in registers. Loads and stores are whole vectors, ascending: what a store spoils behind its line is stored right
 // later. Only the lines at the end of a run of planes are copied to or from scratch, so the loops below check nothing.
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_NARROW_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_NARROW_INL_H_
@@ -27,11 +27,8 @@ template <class T>
 struct NarrowCall {
   int64_t out_width, pitch, pad;
   int64_t x_step, y_step, taps_step;  // from plane to plane
-  // Per horizontal tap: a vector of lane indices, then one of tap numbers. Then the same for other strips.
+  // Per horizontal tap: a vector of lane indices, then one of tap numbers.
   const hwy::MakeSigned<T>* tables;
-  // The first column and the first output of the other strips.
-  int64_t x_second, y_second, x_third, y_third;
-  int64_t prefetched;  // elements for each two lines of outputs
 };
 
 // Some planes, and lines [oh, stop) of each.
@@ -49,7 +46,7 @@ struct NarrowPlanes {
 template <class L, class T = typename L::Element>
 using NarrowKernel = bool (*)(L lanes, const NarrowCall<T>& in, const NarrowPlanes<T>& at);
 
-// Only 32-bit lanes in vectors of 64 bytes, in which rows of usual networks (13 to 71) leave most lanes idle else.
+// Only 32-bit lanes in vectors of 64 bytes, in which rows of usual networks (13, 14) leave most lanes idle else.
 template <class L>
 constexpr bool kHasNarrowWindows = sizeof(typename L::Lane) == 4 && hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >=
                                                                         16;
@@ -154,81 +151,6 @@ struct NarrowWindow {
     return SawNan<L>(d, ordered);
   }
 
-  // Rows of one to three strips of two vectors, which may overlap. (Packed lines take 1.2 to 1.4 times as long, with
-  // padding, which those do not take, Window3x3 and strided.cc 1.2 to 4; one strip after the other 1.4.)
-  template <int kStrips>
-  static bool WideValues(L lanes, const NarrowCall<T>& call, const NarrowPlanes<T>& call_at) {
-    const NarrowCall<T> in = call;
-    const NarrowPlanes<T> at = call_at;
-    const D d;
-    const DI di;
-    const int64_t n = static_cast<int64_t>(hn::Lanes(d)), out_width = in.out_width, pitch = in.pitch;
-    const auto index = [&](int strip, int t)
-                           PEAKPOOL_INLINED { return hn::Load(di, in.tables + (strip % kStrips * 3 + t) * 2 * n); };
-    const VI i0 = index(0, 0), i1 = index(0, 1), i2 = index(0, 2), j0 = index(1, 0), j1 = index(1, 1), j2 = index(1, 2),
-             k0 = index(2, 0), k1 = index(2, 1), k2 = index(2, 2);
-    const int64_t x_second = in.x_second, y_second = in.y_second, x_third = in.x_third, y_third = in.y_third;
-    const int64_t row_step = 2 * kS * pitch, last = at.last, stop = at.stop, prefetched = in.prefetched;
-    auto ordered = hn::FirstN(d, hn::Lanes(d));
-    const T* x = at.x;
-    T* y_plane = at.y;
-    for (int64_t p = 0; p < at.planes; ++p, x += in.x_step, y_plane += in.y_step) {
-      T* y = y_plane;
-      int64_t oh = at.oh, r = oh * kS - in.pad;
-      const T* first = RowPointers(x, r, at.last, pitch).p0;
-      // The vectors of the row that the next two lines share with these.
-      const auto load = [&](int64_t c, V& lo, V& hi) PEAKPOOL_INLINED {
-        lo = LoadLanes(lanes, d, first + c);
-        hi = LoadLanes(lanes, d, first + c + n);
-        Note<L>(d, ordered, lo, hi);
-      };
-      V lo, hi, second_lo, second_hi, third_lo, third_hi;
-      load(0, lo, hi);
-      if constexpr (kStrips > 1) load(x_second, second_lo, second_hi);
-      if constexpr (kStrips > 2) load(x_third, third_lo, third_hi);
-      while (oh < stop) {
-        const RowPointers row(x, r, last, pitch);
-        const bool clamped = r < 0 || r + kK + kS - 1 > last;
-        int64_t pairs = clamped ? 1 : HWY_MIN((last - (kK + kS - 1) - r) / (2 * kS) + 1, (stop - oh + 1) / 2);
-        oh += 2 * pairs;
-        r += 2 * kS * pairs;
-        // Carried along, and nothing else: loads of what would be spilled wait for stores before them.
-        for (const T *p1 = row.p1, *p2 = row.p2, *p3 = row.p3, *p4 = row.p4;;) {
-          const auto maxima = [&](int64_t c, V& shared, V& a, V& b) PEAKPOOL_INLINED {
-            const V v1 = LoadLanes(lanes, d, p1 + c), v2 = LoadLanes(lanes, d, p2 + c),
-                    v3 = LoadLanes(lanes, d, p3 + c), v4 = LoadLanes(lanes, d, p4 + c);
-            Note<L>(d, ordered, v1, v2, v3, v4);
-            a = hn::Max(hn::Max(shared, v1), v2);
-            b = hn::Max(v2, hn::Max(v3, v4));
-            shared = v4;
-          };
-          // Stores a strip of the first line and returns that of the second.
-          const auto strip = [&](int64_t c, V& shared_lo, V& shared_hi, VI first_tap, VI second_tap, VI third_tap,
-                                 T* to) PEAKPOOL_INLINED {
-            V a, b, a_hi, b_hi;
-            maxima(c, shared_lo, a, b);
-            maxima(c + n, shared_hi, a_hi, b_hi);
-            lanes.Store(d, MaxOfTaps(d, a, a_hi, first_tap, second_tap, third_tap), to);
-            return MaxOfTaps(d, b, b_hi, first_tap, second_tap, third_tap);
-          };
-          PrefetchRowAhead(p1, prefetched);
-          V b0, b1, b2;
-          b0 = strip(0, lo, hi, i0, i1, i2, y);
-          if constexpr (kStrips > 1) b1 = strip(x_second, second_lo, second_hi, j0, j1, j2, y + y_second);
-          if constexpr (kStrips > 2) b2 = strip(x_third, third_lo, third_hi, k0, k1, k2, y + y_third);
-          y += out_width;
-          lanes.Store(d, b0, y);
-          if constexpr (kStrips > 1) lanes.Store(d, b1, y + y_second);
-          if constexpr (kStrips > 2) lanes.Store(d, b2, y + y_third);
-          y += out_width;
-          if (--pairs == 0) break;
-          p1 += row_step, p2 += row_step, p3 += row_step, p4 += row_step;
-        }
-      }
-    }
-    return SawNan<L>(d, ordered);
-  }
-
   // As WindowTaps3x3 does it, but that stores delayed by a pair of lines gain nothing.
   static bool Taps(L lanes, const NarrowCall<T>& call, const NarrowPlanes<T>& call_at) {
     using VT = decltype(SetTap(D(), 0));
@@ -328,20 +250,17 @@ struct NarrowWindow {
   }
 };
 
-// What the lanes of a line are: two lines in one vector each, or outputs from `first` on whose columns, from `begin`
-// on, are in two vectors.
+// What the lanes of two lines in one vector each are.
 template <class D>
-HWY_NOINLINE void MakeNarrowTables(D d, const Axis& w, bool two_lines, int64_t first, int64_t begin,
-                                   hn::TFromD<D>* lanes) {
+HWY_NOINLINE void MakeNarrowTables(D d, const Axis& w, hn::TFromD<D>* lanes) {
   const auto set = [d](int64_t value) HWY_ATTR { return hn::Set(d, static_cast<hn::TFromD<D>>(value)); };
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), outputs = two_lines ? w.output : n;
-  const auto lane = hn::Iota(d, 0), zero = hn::Zero(d), second = hn::VecFromMask(d, hn::Lt(set(outputs - 1), lane));
-  const auto o = hn::Min(hn::Sub(hn::Add(lane, set(first)), hn::And(second, set(outputs))), set(w.output - 1));
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
+  const auto lane = hn::Iota(d, 0), zero = hn::Zero(d), second = hn::VecFromMask(d, hn::Lt(set(w.output - 1), lane));
+  const auto o = hn::Min(hn::Sub(lane, hn::And(second, set(w.output))), set(w.output - 1));
   const auto left = hn::Sub(hn::Add(o, o), set(w.pad_before));
   for (int64_t t = 0; t < w.kernel; ++t, lanes += 2 * n) {
     const auto clamped = hn::Min(hn::Max(hn::Add(left, set(t)), zero), set(w.input - 1));
-    const auto column = hn::Add(hn::Sub(clamped, set(begin)), hn::And(second, set(n)));
-    hn::Store(hn::Min(column, set(2 * n - 1)), d, lanes);
+    hn::Store(hn::Add(clamped, hn::And(second, set(n))), d, lanes);
     // A column clamped at the left is named by its own tap; those clamped at the right come last and never win.
     hn::Store(hn::Max(set(t), hn::Sub(zero, left)), d, lanes + n);
   }
@@ -353,70 +272,30 @@ template <class L>
   using T = typename L::Element;
   using TI = hwy::MakeSigned<T>;
   const hn::ScalableTag<TI> d;
-  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), size = sizeof(T);
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const Geometry& g = *call.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const bool with_taps = call.taps.base != nullptr;
   const int64_t out_width = w.output, pitch = w.input;
-  if (g.input.axis[kHeight] != pitch || g.output.axis[kHeight] != out_width ||
-      (with_taps && call.taps.strides.axis[kHeight] != out_width)) {
+  if (pitch > n || kNarrowStride * out_width > n || g.input.axis[kHeight] != pitch ||
+      g.output.axis[kHeight] != out_width || (with_taps && call.taps.strides.axis[kHeight] != out_width)) {
     return false;
   }
-  NarrowKernel<L> kernel;
-  // Where the strips between the first and the last begin, and the last one.
-  int64_t x_middle = 0, y_middle = 0, x_last = 0, y_last = 0, columns = n;
-  const bool two_lines = w.input <= n && kNarrowStride * out_width <= n;
-  if (two_lines) {
-    kernel = w.kernel == 3 ? with_taps ? &NarrowWindow<L, 3>::Taps : &NarrowWindow<L, 3>::Values
-             : with_taps   ? &NarrowWindow<L, 2>::Taps
-                           : &NarrowWindow<L, 2>::Values;
-  } else {
-    if (with_taps || w.kernel != 3) return false;
-    columns = 2 * n;
-    kernel = &NarrowWindow<L, 3>::template WideValues<1>;
-    const auto last_column = [&](int64_t o) { return HWY_MIN(w.Begin(o) + w.kernel, w.input) - 1; };
-    if (out_width > n || last_column(out_width - 1) >= columns) {
-      kernel = &NarrowWindow<L, 3>::template WideValues<2>;
-      y_last = HWY_MAX(out_width - n, 0);
-      if (last_column(out_width - 1) - w.Begin(y_last) >= columns) ++y_last;
-      x_last = HWY_MAX(w.Begin(y_last), 0);
-      if (last_column(y_last - 1) >= columns) {
-        kernel = &NarrowWindow<L, 3>::template WideValues<3>;
-        y_middle = y_last - (n - 1);
-        x_middle = w.Begin(y_middle);
-        if (last_column(y_middle - 1) >= columns) return false;
-      }
-    }
-  }
+  const NarrowKernel<L> kernel = w.kernel == 3 ? with_taps ? &NarrowWindow<L, 3>::Taps : &NarrowWindow<L, 3>::Values
+                                 : with_taps   ? &NarrowWindow<L, 2>::Taps
+                                               : &NarrowWindow<L, 2>::Values;
   // Scratch: lane tables, and of the lines whose vectors reach beyond the end of a run, x, y and taps with slack.
   const int64_t most_lines = 2 * (n / HWY_MIN(out_width, pitch) + 4);
-  const int64_t x_room = (kNarrowStride * most_lines + w.kernel) * pitch + columns;
+  const int64_t x_room = (kNarrowStride * most_lines + w.kernel) * pitch + n;
   const int64_t y_room = most_lines * out_width + n;
   TI* const tables = static_cast<TI*>(call.scratch);
-  T* const x_copy = reinterpret_cast<T*>(tables + 18 * n);
+  T* const x_copy = reinterpret_cast<T*>(tables + 6 * n);
   T* const y_copy = x_copy + x_room;
   uint8_t* const taps_copy = reinterpret_cast<uint8_t*>(y_copy + y_room);
   if (taps_copy + y_room > static_cast<uint8_t*>(call.scratch) + call.scratch_bytes) return false;
-  const auto make_tables = [&] {
-    MakeNarrowTables(d, w, two_lines, 0, 0, tables);
-    TI* next = tables + 6 * n;
-    if (y_middle > 0) MakeNarrowTables(d, w, false, y_middle, x_middle, next), next += 6 * n;
-    if (y_last > 0) MakeNarrowTables(d, w, false, y_last, x_last, next);
-  };
-  make_tables();
-  const bool three = y_middle > 0;
-  const NarrowCall<T> in = {out_width,
-                            pitch,
-                            h.pad_before,
-                            g.input.channel,
-                            g.output.channel,
-                            call.taps.strides.channel,
-                            tables,
-                            three ? x_middle : x_last,
-                            three ? y_middle : y_last,
-                            x_last,
-                            y_last,
-                            IsFar(g, size, 1) ? 2 * kNarrowStride * pitch : 0};
+  MakeNarrowTables(d, w, tables);
+  const NarrowCall<T> in = {
+      out_width, pitch, h.pad_before, g.input.channel, g.output.channel, call.taps.strides.channel, tables};
   // Windows that do not overlap do not see where one plane ends and the next begins.
   const bool one_tall_plane = h.kernel == h.stride && g.axis[kDepth].output == 1 && h.pad_before == 0 &&
                               h.input == h.stride * h.output && g.input.channel == h.input * pitch &&
@@ -424,7 +303,7 @@ template <class L>
                               (!with_taps || call.taps.strides.channel == h.output * out_width);
   const auto redo = [&](const SliceWalk& walk, int64_t plane, int64_t planes) {
     walk.Redo(plane, planes);
-    make_tables();  // both live in the call's scratch
+    MakeNarrowTables(d, w, tables);  // both live in the call's scratch
   };
   for (SliceWalk walk(call, separable); walk.Next();) {
     const int64_t plane_lines = walk.stop - walk.oh;
@@ -433,8 +312,8 @@ template <class L>
     const auto fits = [&](int64_t plane, int64_t count) {
       const int64_t lines = (count + 1) / 2 * 2;
       const int64_t last_row = HWY_MIN(h.Begin(walk.oh + lines - 1) + h.kernel, h.input) - 1;
-      const int64_t load_end = last_row * pitch + x_last + columns;
-      const int64_t store_end = (lines - (two_lines ? 2 : 1)) * out_width + y_last + n;
+      const int64_t load_end = last_row * pitch + n;
+      const int64_t store_end = (lines - 2) * out_width + n;
       return (load_end <= h.input * pitch || walk.x + plane * in.x_step + load_end <= walk.x_end) &&
              (store_end <= plane_lines * out_width ||
               (y_first + plane * in.y_step + store_end <= walk.y_end &&
@@ -475,7 +354,7 @@ template <class L>
       const int64_t rows = HWY_MIN(h.Begin(walk.stop - 1) + h.kernel, h.input) - row;
       const size_t outputs = static_cast<size_t>((plane_lines - lines) * out_width);
       memcpy(x_copy, at.x + row * pitch, static_cast<size_t>(rows * pitch) * sizeof(T));
-      memset(x_copy + rows * pitch, 0, static_cast<size_t>(columns) * sizeof(T));
+      memset(x_copy + rows * pitch, 0, static_cast<size_t>(n) * sizeof(T));
       NarrowCall<T> rest = in;
       rest.pad = row - first;
       nan |= kernel(lanes, rest, {x_copy, y_copy, taps_copy, 1, rows - 1, 0, plane_lines - lines});

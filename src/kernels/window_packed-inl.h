@@ -14,7 +14,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/packed.h"
 #include "src/kernels/slices-inl.h"
-#include "src/kernels/window_narrow-inl.h"
+#include "src/kernels/window_abreast-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -25,9 +25,7 @@ template <class L>
 constexpr bool kHasPackedLines =
     std::is_same<typename L::Lane, float>::value&& kHasMixedLanes<hn::ScalableTag<typename L::Lane>>;
 
-// `kDelayed`: columns are found and stored while the next step is loaded, without Z. (AVX-512, 27 and 28 outputs a
-// line: 0.91 to 0.95 of the time; with Z 1.05, and on AVX2, which has no registers left, 1.03.)
-template <class L, int kK, bool kTaps, bool kDelayed = false>
+template <class L, int kK, bool kTaps>
 bool PoolPacked(const PackedCode& code, const PackedPlanes& call_planes) {
   // In registers, and each step's word a step early: loads behind stores wait for these (35x35 and 55x55 with tap
   // numbers take 0.95 of the time on AVX-512, 13x13 without 0.91 on AVX2). There is room for the word behind the last.
@@ -42,24 +40,10 @@ bool PoolPacked(const PackedCode& code, const PackedPlanes& call_planes) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   using VT = decltype(SetTap(d, 0));
   const VT one = SetTap(d, 1), two = SetTap(d, 2), row1 = SetTap(d, kK), row2 = SetTap(d, 2 * kK);
-  const bool joins = !kDelayed && in.joins;
+  const bool joins = in.joins;
   const char* const all_tables = in.tables;
   const int32_t* const ramp = in.ramp;
   auto ordered = NoNanYet < kWholeCacheLine<D> && (kTaps || kK == 2) > (d);
-  // The outputs of a step, once their row is known: the first of its columns that has the greatest value, stored.
-  V best = hn::Zero(d), best_even = best, best_odd = best;
-  VT best_tap = row1;
-  auto to_order = hn::Zero(di);
-  const uint8_t* to_bytes = reinterpret_cast<const uint8_t*>(all_tables);
-  T* to = planes.y;
-  uint8_t* taps_to = planes.taps;
-  const auto store = [&]() PEAKPOOL_INLINED {
-    VT column = one;
-    if constexpr (kK == 3) column = hn::IfThenElse(TapsWhere(d, hn::Eq(best_odd, best)), one, two);
-    column = hn::IfThenZeroElse(TapsWhere(d, hn::Eq(best_even, best)), column);
-    lanes.Store(d, LookupLanes(d, best, to_order), to);
-    StoreTapsInOrder(d, hn::Add(best_tap, column), to_order, to_bytes, taps_to);
-  };
   for (int64_t p = 0; p < planes.planes; ++p) {
     const T* const x0 = planes.x + p * planes.x_step;
     T* y = planes.y + p * planes.y_step;
@@ -128,36 +112,27 @@ bool PoolPacked(const PackedCode& code, const PackedPlanes& call_planes) {
             const auto where = TapsWhere(d, wins);
             tap = InRegister(first ? hn::IfThenElseZero(where, row1) : hn::IfThenElse(where, row2, tap));
           };
-          V v1, even1, odd1, v2, even2, odd2;
-          if constexpr (kDelayed) {
-            V a1, b1, a2, b2;
-            load(x0, a, b);
-            load(x1, a1, b1);
-            load(x2, a2, b2);
-            Note<L>(d, ordered, a, b, a1, b1, a2, b2);
-            columns(a, b, v, even, odd);
-            store();
-            columns(a1, b1, v1, even1, odd1);
-            columns(a2, b2, v2, even2, odd2);
-          } else {
-            row(x0, v, even, odd);
-            row(x1, v1, even1, odd1);
-          }
+          V v1, even1, odd1;
+          row(x0, v, even, odd);
+          row(x1, v1, even1, odd1);
           fold(v1, even1, odd1, true);
           if constexpr (kK == 3) {
-            if constexpr (!kDelayed) row(x2, v2, even2, odd2);
-            fold(v2, even2, odd2, false);
+            row(x2, v1, even1, odd1);
+            fold(v1, even1, odd1, false);
           }
-          best = v, best_even = even, best_odd = odd, best_tap = tap;
-          to = y, taps_to = taps, to_order = order, to_bytes = reinterpret_cast<const uint8_t*>(lane_tables + 2 * n);
-          if constexpr (!kDelayed) store();
+          // The first of the row's columns that has the greatest value.
+          VT column = one;
+          if constexpr (kK == 3) column = hn::IfThenElse(TapsWhere(d, hn::Eq(odd, v)), one, two);
+          column = hn::IfThenZeroElse(TapsWhere(d, hn::Eq(even, v)), column);
+          lanes.Store(d, LookupLanes(d, v, order), y);
+          const uint8_t* const bytes = reinterpret_cast<const uint8_t*>(lane_tables + 2 * n);
+          StoreTapsInOrder(d, hn::Add(tap, column), order, bytes, taps);
         }
         y += outputs;
         taps += outputs;
       }
     }
   }
-  if constexpr (kDelayed) store();
   return SawNan<L>(d, ordered);
 }
 
@@ -168,19 +143,21 @@ bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const Axis& width = call.geometry->axis[kWidth];
   const bool taps = call.taps.base != nullptr, three = width.kernel == 3;
-  // With AVX-512, window_narrow-inl.h has such lines of 3x3 without tap numbers.
-  const int64_t most = three ? (taps ? 40 : kHasNarrowWindows<L> ? 0 : 32) : (taps ? 64 : 4 * n);
+  // With AVX-512, window_narrow-inl.h and window_abreast-inl.h have lines of 3x3 but those that are little more than
+  // one strip, with tap numbers (35x35: 0.9 of the time).
+  constexpr bool kOthers = kHasAbreast<L>;
+  const int64_t most = three ? (taps ? (kOthers ? 18 : 40) : kOthers ? 0 : 32) : (taps ? 64 : 4 * n);
+  if (kOthers && three && width.output <= n) return false;
   // Writing the steps down takes as long as a few planes.
   if (call.end - call.begin < 16 * call.geometry->axis[kHeight].output) return false;
   if (width.output > most || (n >= 16 && 2 * (width.output + width.kernel - 2) <= n)) return false;
-  PackedKernel kernel = taps ? &PoolPacked<L, 2, true> : &PoolPacked<L, 2, false>, delayed = nullptr;
+  PackedKernel kernel = taps ? &PoolPacked<L, 2, true> : &PoolPacked<L, 2, false>;
   if (three && taps) {
     kernel = &PoolPacked<L, 3, true>;
-    if constexpr (kHas32Registers) delayed = &PoolPacked<L, 3, true, true>;
   } else if (three) {
-    if constexpr (!kHasNarrowWindows<L>) kernel = &PoolPacked<L, 3, false>;
+    if constexpr (!kOthers) kernel = &PoolPacked<L, 3, false>;
   }
-  return ForwardPacked(call, n, kernel, delayed, separable);
+  return ForwardPacked(call, n, kernel, separable);
 }
 
 }  // namespace HWY_NAMESPACE
