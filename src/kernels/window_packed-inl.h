@@ -136,7 +136,8 @@ bool PoolPacked(const PackedCode& code, const PackedPlanes& call_planes) {
   return SawNan<L>(d, ordered);
 }
 
-// True if done: lines so short that leaving no lanes idle gains more than sharing rows between two lines.
+// True if done: lines so short that leaving no lanes idle gains more than sharing rows between two lines. (AVX2, strips
+// of seven outputs down a plane that keep the shared row, with tap numbers: 55x55 0.97, 35x35 1.16, 111x111 1.19.)
 template <class L>
 bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
   const hn::ScalableTag<float> d;
