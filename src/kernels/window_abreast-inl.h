@@ -65,8 +65,9 @@ HWY_NOINLINE bool PoolAbreast(L lanes, const AbreastCall& call, int64_t planes, 
   const auto first_n = [d](int64_t count) HWY_ATTR { return hn::FirstN(d, static_cast<size_t>(HWY_MAX(count, 0))); };
   const auto left = hn::Not(first_n(call.left)), right = first_n(call.right), stored = first_n(call.stored);
   const V none = hn::Neg(hn::Inf(d));
-  const int64_t x_pitch = call.x_pitch, y_pitch = call.y_pitch, taps_pitch = call.taps_pitch, last = call.last;
-  const int64_t x_plane = call.x_plane, y_plane = call.y_plane, taps_plane = call.taps_plane;
+  const int64_t x_pitch = call.x_pitch, y_pitch = call.y_pitch, taps_pitch = kTaps ? call.taps_pitch : 0;
+  const int64_t x_plane = call.x_plane, y_plane = call.y_plane, taps_plane = kTaps ? call.taps_plane : 0;
+  const int64_t last = call.last;
   const int64_t x_last = call.x_last, y_last = call.y_last, prefetched = call.prefetched;
   auto ordered = hn::FirstN(d, hn::Lanes(d));
   for (; planes > 0; --planes, plane_x += x_plane, plane_y += y_plane, plane_taps += taps_plane) {
