@@ -103,6 +103,10 @@ const char* GatherRefusal(const Shape& shape) {
   const bool dilated = w.dilation != 1 || h.dilation != 1;
   if (dilated && (w.stride != 1 || h.stride != 1)) return "dilation and a stride";
   if (dilated && HasDepth(g)) return "dilation and a depth";
+  // Blocks of lines in scratch have as many slices of dy as of dx.
+  if ((dilated || shape.element_bytes == 2) && !g.channels_last && d.input != d.output) {
+    return "slices of the depth lie beyond the last window";
+  }
   if (w.dilation > kMostDilation || h.dilation > kMostDilation) return "dilation is larger than 8";
   // So that the decoded taps of all rows that a row of dx needs are there.
   if (dilated && !bytes && w.output > kLongestDecodedLine / kMostDilation) return "dilated lines are long";

@@ -106,12 +106,46 @@ TEST(Few, ListedTapsMatchTheReference) {
   }
 }
 
+// Windows of one slice each, whose slices kernels take for planes of more channels.
+TEST(Slices, OfADepthMatchTheReference) {
+  Random random(8);
+  for (const char* text :
+       {"f32 ncdhw 2x3x5x14x14 k1x2x2 s1x2x2", "f32 ncdhw 2x5x4x13x13 k1x3x3 s1x2x2",
+        "f32 ncdhw 1x1x9x30x40 k1x3x3 s1x2x2 p0x1x1", "f32 ncdhw 3x4x6x14x14 k1x3x3 s1 p0x1x1 d1x2x2",
+        "f32 ncdhw 2x2x3x13x13 k1x5x5 s1 p0x2x2", "f32 ncdhw 7x1x3x5x12 k1 s1 d4", "f32 ncdhw 2x3x4x7x7 k1x7x7 s1",
+        "f32 ncdhw 2x2x3x9x9 a3x4x4"}) {
+    for (int32_t type = 0; type < kTypes; ++type) {
+      peakpool_problem typed = Parsed(text);
+      typed.type = type;
+      for (peakpool_problem problem : InEveryFormat(typed)) {
+        SCOPED_TRACE(Described(problem));
+        const Plan plan(problem);
+        ASSERT_TRUE(plan) << plan.error();
+        problem.algorithm = PEAKPOOL_IM2COL;
+        const Plan reference(problem);
+        const peakpool_problem& p = plan.problem();
+        const Bytes x = RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random);
+        const Forward expected = RunForward(reference, x, true), actual = RunForward(plan, x, true);
+        EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(type)));
+        EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format)));
+        EXPECT_TRUE(SameBytes(RunForward(plan, x, false).y, expected.y, ElementBytes(type)));
+        if (!IsFloatType(type)) continue;
+        const Bytes dy = RandomGradients(type, OutputBytes(p), &random), dx = Untouched(InputBytes(p));
+        EXPECT_TRUE(SameBytes(RunBackward(plan, dy, expected.index, dx), RunBackward(reference, dy, expected.index, dx),
+                              ElementBytes(type)));
+      }
+    }
+  }
+}
+
 // Indices are decoded for the lines that have windows, which those slices have not.
 TEST(Gradients, OfSlicesBeyondTheLastWindow) {
   Random random(9);
   for (const char* text :
        {"f32 ncdhw 1x1x37x4x21 k1 s1 d1x2x1 o36x4x20 plane-i32", "f32 ncdhw 2x3x9x14x14 k1x2x2 s1x2x2 o7x7x7 plane-i64",
-        "f16 ndhwc 2x70x9x15x15 k1x3x3 s1x2x2 o7x7x7 tensor-i64"}) {
+        "f16 ndhwc 2x70x9x15x15 k1x3x3 s1x2x2 o7x7x7 tensor-i64",
+        "bf16 ncdhw 2x3x9x14x14 k1x3x3 s1x2x2 o7x6x6 window-u8",
+        "f32 ncdhw 2x1x15x25x30 k1x2x2 s1 d1x8x8 o14x15x21 window-u8"}) {
     const Plan plan(Parsed(text)), reference(Im2col(text));
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();

@@ -211,6 +211,10 @@ peakpool_problem RandomProblem(Random* random) {
   } else {
     DrawAnyWindow(random, &p);
   }
+  if (rank == 3 && random->OneIn(4)) {  // slices of the depth by themselves
+    p.kernel[0] = p.stride[0] = 1;
+    p.padding[0] = {0, 0};
+  }
   p.rounding = static_cast<int32_t>(random->Between(PEAKPOOL_FLOOR, PEAKPOOL_EXACT));
   // Half of the indices are the compact ones that training uses.
   p.index_format = random->OneIn(2)
