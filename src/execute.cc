@@ -63,12 +63,24 @@ struct TaskPart {
   }
 };
 
+// Whether slices of the depth are pooled by themselves and lie as channels' planes do. Kernels then take them for such,
+// many small ones at a time: 1x2x2 over 14x14 takes a quarter of the time, of u8 less than a tenth. (Channels-last
+// gains nothing.)
+bool SlicesArePlanes(const Geometry& g) {
+  const Axis& depth = g.axis[kDepth];
+  const auto follow = [&](const Strides& s) { return g.channels == 1 || s.channel == depth.input * s.axis[kDepth]; };
+  return depth.output > 1 && !g.channels_last && depth.output == depth.input && depth.kernel == 1 &&
+         depth.stride == 1 && depth.pad_before == 0 && !depth.adaptive && follow(g.input) && follow(g.output);
+}
+
 // The columns and channels of a line that one task computes, as a geometry of its own.
 struct View {
   Geometry geometry;
   int64_t input_offset, output_offset;
+  bool slices_are_planes;
 
-  View(const Geometry& g, Range columns, Range channels) : geometry(g), input_offset(0), output_offset(0) {
+  View(const Geometry& g, Range columns, Range channels)
+      : geometry(g), input_offset(0), output_offset(0), slices_are_planes(SlicesArePlanes(g)) {
     Axis& w = geometry.axis[kWidth];
     const int64_t begin = w.Begin(columns.begin);
     if (columns.size() != w.output) {
@@ -84,6 +96,17 @@ struct View {
       input_offset += channels.begin * g.input.channel;
       output_offset += channels.begin * g.output.channel;
     }
+    if (slices_are_planes) {
+      geometry.channels *= g.axis[kDepth].output;
+      geometry.axis[kDepth] = {1, 1, 1, 1, 1, 0};
+      geometry.input = StridesOf(g.input);
+      geometry.output = StridesOf(g.output);
+    }
+  }
+  // What the strides of the whole geometry are in this one.
+  Strides StridesOf(Strides s) const {
+    if (slices_are_planes) s.channel = s.axis[kDepth];
+    return s;
   }
 };
 
@@ -137,7 +160,8 @@ void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, 
   const Geometry& g = plan.shape.geometry;
   const Range &columns = part.columns, &channels = part.channels;
   const int index_bytes = static_cast<int>(plan.shape.index_bytes);
-  if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels)) {
+  if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels) &&
+      !SlicesArePlanes(g)) {
     const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, part.lines.begin, part.lines.end, scratch};
     RunKernel(plan, call, columns, channels, y);
     return;
@@ -148,7 +172,7 @@ void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, 
   const ForwardCall call = {&view.geometry,
                             Advance(x, view.input_offset * bytes),
                             Advance(y, view.output_offset * bytes),
-                            {taps, index_bytes, g.output, 0},
+                            {taps, index_bytes, view.geometry.output, 0},
                             part.lines.begin,
                             part.lines.end,
                             scratch};
@@ -194,7 +218,7 @@ void RunForwardExpanding(const peakpool_plan& plan, const TaskPart& part, const 
     const ForwardCall call = {&view.geometry,
                               Advance(x, view.input_offset * bytes),
                               Advance(y, view.output_offset * bytes),
-                              {taps, tap_bytes, dense, block.begin * elements},
+                              {taps, tap_bytes, view.StridesOf(dense), block.begin * elements},
                               block.begin,
                               block.end,
                               scratch};
@@ -211,7 +235,7 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
   plan.backward_kernel({&view.geometry,
                         Advance(dy, view.output_offset * bytes),
                         // Kernels only read the taps of a backward call.
-                        {const_cast<void*>(Advance(index, view.output_offset)), 1, g.output, 0},
+                        {const_cast<void*>(Advance(index, view.output_offset)), 1, view.geometry.output, 0},
                         Advance(dx, view.input_offset * bytes),
                         (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
                         lines.begin,
@@ -263,7 +287,7 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
     });
     plan.backward_kernel({&view.geometry,
                           Advance(dy, view.output_offset * bytes),
-                          {taps, 1, dense, origin},
+                          {taps, 1, view.StridesOf(dense), origin},
                           Advance(dx, view.input_offset * bytes),
                           (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
                           begin,
