@@ -63,14 +63,18 @@ struct TaskPart {
   }
 };
 
-// Whether slices of the depth are pooled by themselves and lie as channels' planes do. Kernels then take them for such,
-// many small ones at a time: 1x2x2 over 14x14 takes a quarter of the time, of u8 less than a tenth. (Channels-last
-// gains nothing.)
+// Channels-first, kernels take many small planes at a time, those of one image. Whether slices of the depth are pooled
+// by themselves and lie as planes do: 1x2x2 over 14x14 takes a quarter of the time, of u8 less than a tenth.
 bool SlicesArePlanes(const Geometry& g) {
   const Axis& depth = g.axis[kDepth];
   const auto follow = [&](const Strides& s) { return g.channels == 1 || s.channel == depth.input * s.axis[kDepth]; };
   return depth.output > 1 && !g.channels_last && depth.output == depth.input && depth.kernel == 1 &&
          depth.stride == 1 && depth.pad_before == 0 && !depth.adaptive && follow(g.input) && follow(g.output);
+}
+// Whether images follow each other as their planes do: of one channel, 2x2 and 3x3 over 14x14 take a sixth of the time.
+bool ImagesArePlanes(const Geometry& g) {
+  const auto follow = [&](const Strides& s) { return s.batch == g.channels * s.channel; };
+  return g.batch > 1 && !g.channels_last && follow(g.input) && follow(g.output);
 }
 
 // The columns and channels of a line that one task computes, as a geometry of its own.
@@ -101,6 +105,10 @@ struct View {
       geometry.axis[kDepth] = {1, 1, 1, 1, 1, 0};
       geometry.input = StridesOf(g.input);
       geometry.output = StridesOf(g.output);
+    }
+    if (ImagesArePlanes(geometry)) {
+      geometry.channels *= geometry.batch;
+      geometry.batch = 1;
     }
   }
   // What the strides of the whole geometry are in this one.
@@ -161,7 +169,7 @@ void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, 
   const Range &columns = part.columns, &channels = part.channels;
   const int index_bytes = static_cast<int>(plan.shape.index_bytes);
   if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels) &&
-      !SlicesArePlanes(g)) {
+      !SlicesArePlanes(g) && !ImagesArePlanes(g)) {
     const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, part.lines.begin, part.lines.end, scratch};
     RunKernel(plan, call, columns, channels, y);
     return;

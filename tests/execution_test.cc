@@ -106,14 +106,16 @@ TEST(Few, ListedTapsMatchTheReference) {
   }
 }
 
-// Windows of one slice each, whose slices kernels take for planes of more channels.
-TEST(Slices, OfADepthMatchTheReference) {
+// Slices that have windows of their own, and images, whose planes kernels take for those of more channels.
+TEST(Planes, OfSlicesAndImagesMatchTheReference) {
   Random random(8);
   for (const char* text :
        {"f32 ncdhw 2x3x5x14x14 k1x2x2 s1x2x2", "f32 ncdhw 2x5x4x13x13 k1x3x3 s1x2x2",
         "f32 ncdhw 1x1x9x30x40 k1x3x3 s1x2x2 p0x1x1", "f32 ncdhw 3x4x6x14x14 k1x3x3 s1 p0x1x1 d1x2x2",
         "f32 ncdhw 2x2x3x13x13 k1x5x5 s1 p0x2x2", "f32 ncdhw 7x1x3x5x12 k1 s1 d4", "f32 ncdhw 2x3x4x7x7 k1x7x7 s1",
-        "f32 ncdhw 2x2x3x9x9 a3x4x4"}) {
+        "f32 ncdhw 2x2x3x9x9 a3x4x4", "f32 nchw 40x1x14x14 k2 s2", "f32 nchw 30x2x13x13 k3 s2",
+        "f32 nchw 9x3x14x14 k3 s1 p1", "f32 nchw 12x3x9x20 k5 s1 p2", "f32 ncdhw 5x1x4x9x9 k2 s2",
+        "f32 ncw 60x1x31 k3 s2 p1"}) {
     for (int32_t type = 0; type < kTypes; ++type) {
       peakpool_problem typed = Parsed(text);
       typed.type = type;
