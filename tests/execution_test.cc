@@ -147,7 +147,9 @@ TEST(Gradients, OfSlicesBeyondTheLastWindow) {
        {"f32 ncdhw 1x1x37x4x21 k1 s1 d1x2x1 o36x4x20 plane-i32", "f32 ncdhw 2x3x9x14x14 k1x2x2 s1x2x2 o7x7x7 plane-i64",
         "f16 ndhwc 2x70x9x15x15 k1x3x3 s1x2x2 o7x7x7 tensor-i64",
         "bf16 ncdhw 2x3x9x14x14 k1x3x3 s1x2x2 o7x6x6 window-u8",
-        "f32 ncdhw 2x1x15x25x30 k1x2x2 s1 d1x8x8 o14x15x21 window-u8"}) {
+        "f32 ncdhw 2x1x15x25x30 k1x2x2 s1 d1x8x8 o14x15x21 window-u8",
+        "f32 ndhwc 2x20x10x15x13 k1x3x3 s1 p0:0x2:1x0:0 d1x4x4 o8x8x3 window-u8",
+        "f16 ndhwc 2x40x10x15x13 k1x3x3 s1 p0:0x2:1x0:0 d1x4x4 o8x8x3 window-u8"}) {
     const Plan plan(Parsed(text)), reference(Im2col(text));
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();

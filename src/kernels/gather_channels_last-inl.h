@@ -718,7 +718,7 @@ template <class L, class I>
             g.output.axis[kWidth], plane.taps + cover.first * strides.axis[kHeight], strides.axis[kWidth],
             cover.count == 0 ? 0 : width.output, plane.tap_base + cover.tap * width.kernel, done,
             reinterpret_cast<I*>(dx), g.input.axis[kHeight], g.input.axis[kWidth], far);
-      } else if (fused && dilated) {
+      } else if (fused && dilated && d.count != 0) {
         done = HWY_MIN(height.input - h, call.end - line);
         if (HWY_LIKELY(IsFinite(plane, h, h + done))) {
           SumPhases(plane, h, h + done, kernels, none, missing);
