@@ -57,6 +57,24 @@ peakpool_problem Im2col(const char* text) {
   return problem;
 }
 
+// The reference's values and indices, after the plan gave the same; the values also without indices.
+Forward SameForward(const Plan& plan, const Plan& reference, const Bytes& x) {
+  const peakpool_problem& p = plan.problem();
+  Forward expected = RunForward(reference, x, true);
+  const Forward actual = RunForward(plan, x, true);
+  EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(p.type))) << Described(p);
+  EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format))) << Described(p);
+  EXPECT_TRUE(SameBytes(RunForward(plan, x, false).y, expected.y, ElementBytes(p.type))) << Described(p);
+  return expected;
+}
+
+void SameGradients(const Plan& plan, const Plan& reference, const Bytes& index, Random* random) {
+  const peakpool_problem& p = plan.problem();
+  const Bytes dy = RandomGradients(p.type, OutputBytes(p), random), dx = Untouched(InputBytes(p));
+  EXPECT_TRUE(SameBytes(RunBackward(plan, dy, index, dx), RunBackward(reference, dy, index, dx), ElementBytes(p.type)))
+      << Described(p);
+}
+
 TEST(Executors, LargeProblemsMatchTheReference) {
   Random random(5);
   for (const char* text : kProblems) {
@@ -64,15 +82,7 @@ TEST(Executors, LargeProblemsMatchTheReference) {
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();
     const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kBits, &random);
-    const Bytes dy = RandomGradients(p.type, OutputBytes(p), &random);
-    const Bytes dx_before = Untouched(InputBytes(p));
-    const Forward expected = RunForward(reference, x, true);
-    const Forward actual = RunForward(plan, x, true);
-    EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(p.type))) << text;
-    EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format))) << text;
-    EXPECT_TRUE(SameBytes(RunBackward(plan, dy, expected.index, dx_before),
-                          RunBackward(reference, dy, expected.index, dx_before), ElementBytes(p.type)))
-        << text;
+    SameGradients(plan, reference, SameForward(plan, reference, x).index, &random);
   }
 }
 
@@ -96,11 +106,8 @@ TEST(Few, ListedTapsMatchTheReference) {
         problem.algorithm = PEAKPOOL_IM2COL;
         const Plan reference(problem);
         const peakpool_problem& p = plan.problem();
-        const Bytes x = RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random);
-        const Forward expected = RunForward(reference, x, true), actual = RunForward(plan, x, true);
-        EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(type)));
-        EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format)));
-        EXPECT_TRUE(SameBytes(RunForward(plan, x, false).y, expected.y, ElementBytes(type)));
+        SameForward(plan, reference,
+                    RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random));
       }
     }
   }
@@ -127,14 +134,8 @@ TEST(Planes, OfSlicesAndImagesMatchTheReference) {
         const Plan reference(problem);
         const peakpool_problem& p = plan.problem();
         const Bytes x = RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random);
-        const Forward expected = RunForward(reference, x, true), actual = RunForward(plan, x, true);
-        EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(type)));
-        EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format)));
-        EXPECT_TRUE(SameBytes(RunForward(plan, x, false).y, expected.y, ElementBytes(type)));
-        if (!IsFloatType(type)) continue;
-        const Bytes dy = RandomGradients(type, OutputBytes(p), &random), dx = Untouched(InputBytes(p));
-        EXPECT_TRUE(SameBytes(RunBackward(plan, dy, expected.index, dx), RunBackward(reference, dy, expected.index, dx),
-                              ElementBytes(type)));
+        const Forward expected = SameForward(plan, reference, x);
+        if (IsFloatType(type)) SameGradients(plan, reference, expected.index, &random);
       }
     }
   }
@@ -154,10 +155,7 @@ TEST(Gradients, OfSlicesBeyondTheLastWindow) {
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();
     const Forward pooled = RunForward(reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random), true);
-    const Bytes dy = RandomGradients(p.type, OutputBytes(p), &random), dx = Untouched(InputBytes(p));
-    EXPECT_TRUE(SameBytes(RunBackward(plan, dy, pooled.index, dx), RunBackward(reference, dy, pooled.index, dx),
-                          ElementBytes(p.type)))
-        << text;
+    SameGradients(plan, reference, pooled.index, &random);
   }
 }
 

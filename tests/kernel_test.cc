@@ -241,9 +241,9 @@ bool SetWindow(peakpool_problem* p, const Window& window, bool gaps) {
   return true;
 }
 
-// Line widths (channels-first) or channels (channels-last) from 1 to some vectors + 3, on planes of a few rows.
+// Line widths (channels-first) or channels (channels-last) from 1 to so many vectors + 3, on planes of a few rows.
 template <class Visit>
-void ForEachLineLength(size_t lanes, Visit visit, int64_t vectors = 4) {
+void ForEachLineLength(size_t lanes, int64_t vectors, Visit visit) {
   const int64_t most = vectors * static_cast<int64_t>(lanes) + 3;
   for (int64_t length = 1; length <= most; ++length) visit(length);
 }
@@ -252,7 +252,8 @@ TEST_P(WindowKernel, SmallWindowsChannelsFirst) {
   ForEachTarget([&](const Kernels& kernels) {
     size_t turn = 0;
     for (const Window& window : kWindows) {
-      const auto visit = [&](int64_t width) {
+      // Lines of up to eight vectors are strips side by side.
+      ForEachLineLength(kernels.lanes, 8, [&](int64_t width) {
         if (HasFailure()) return;
         ++turn;
         peakpool_problem p =
@@ -263,9 +264,7 @@ TEST_P(WindowKernel, SmallWindowsChannelsFirst) {
         if (kernels.gather_channels_first != nullptr) {
           CheckBackward("gather_channels_first", kernels.gather_channels_first, p);
         }
-      };
-      // Lines of up to eight vectors are strips side by side.
-      ForEachLineLength(kernels.lanes, visit, 8);
+      });
     }
   });
 }
@@ -274,7 +273,7 @@ TEST_P(WindowKernel, SmallWindowsChannelsLast) {
   ForEachTarget([&](const Kernels& kernels) {
     size_t turn = 0;
     for (const Window& window : kWindows) {
-      ForEachLineLength(kernels.lanes, [&](int64_t channels) {
+      ForEachLineLength(kernels.lanes, 4, [&](int64_t channels) {
         if (HasFailure()) return;
         ++turn;
         peakpool_problem p = Problem(PEAKPOOL_CHANNELS_LAST, 1, channels, 1 + static_cast<int64_t>(turn % 6),
@@ -750,7 +749,7 @@ TEST_P(Kernel, SeparableTakesEveryWindow) {
   ForEachTarget([&](const Kernels& kernels) {
     size_t turn = 0;
     for (const Window& window : windows) {
-      ForEachLineLength(kernels.lanes, [&](int64_t length) {
+      ForEachLineLength(kernels.lanes, 4, [&](int64_t length) {
         if (HasFailure()) return;
         ++turn;
         const int32_t layout = turn % 2 == 0 ? PEAKPOOL_CHANNELS_FIRST : PEAKPOOL_CHANNELS_LAST;
