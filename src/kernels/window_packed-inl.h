@@ -147,11 +147,11 @@ bool PoolPackedLines(const ForwardCall& call, ForwardKernel separable) {
   // With AVX-512, window_narrow-inl.h and window_abreast-inl.h have lines of 3x3 but those that are little more than
   // one strip, with tap numbers (35x35: 0.9 of the time).
   constexpr bool kOthers = kHasAbreast<L>;
-  const int64_t most = three ? (taps ? (kOthers ? 18 : 40) : kOthers ? 0 : 32) : (taps ? 64 : 4 * n);
-  if (kOthers && three && width.output <= n) return false;
+  if (kOthers && three && (!taps || width.output <= n || width.output > n + 2)) return false;
+  const int64_t most = three ? (taps ? 40 : 32) : (taps ? 64 : 4 * n);
   // Writing the steps down takes as long as a few planes.
   if (call.end - call.begin < 16 * call.geometry->axis[kHeight].output) return false;
-  if (width.output > most || (n >= 16 && 2 * (width.output + width.kernel - 2) <= n)) return false;
+  if (width.output > most || (n >= 16 && 2 * width.output <= n)) return false;
   PackedKernel kernel = taps ? &PoolPacked<L, 2, true> : &PoolPacked<L, 2, false>;
   if (three && taps) {
     kernel = &PoolPacked<L, 3, true>;
