@@ -633,10 +633,16 @@ class TapBytes {
   int64_t FillPlane(int64_t plane, int64_t pixel, int64_t planes) {
     FillLine(pixel);
     const int64_t line = g_.axis[kWidth].output * pixel;
+    int below = -1;
     for (int64_t at = plane - line; at >= 0; at -= line) {  // the first line, which the others need, last
       const int64_t row = at / line, d = row / g_.axis[kHeight].output;
       const uint8_t places = PlacesOf(kDepth, d) | PlacesOf(kHeight, row - d * g_.axis[kHeight].output);
-      for (int64_t i = 0; i < line; ++i) allowed_[at + i] = allowed_[i] | places;
+      if (places == below) {
+        std::memcpy(allowed_ + at, allowed_ + at + line, static_cast<size_t>(line));
+      } else {
+        for (int64_t i = 0; i < line; ++i) allowed_[at + i] = allowed_[i] | places;
+      }
+      below = places;
     }
     int64_t filled = plane;
     for (; filled + plane <= std::min(kTable, planes * plane); filled += plane) {

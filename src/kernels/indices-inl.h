@@ -345,9 +345,9 @@ inline void Narrow(const uint32_t* HWY_RESTRICT from, int64_t count, int bytes, 
 }
 
 // Bytes at a time: each tap is looked up as the bits of its row and its column, which must be among those allowed.
-inline bool ValidateTaps(const uint8_t* HWY_RESTRICT taps, int64_t count, const uint8_t* HWY_RESTRICT allowed,
-                         uint8_t also, const uint8_t* HWY_RESTRICT bits, int64_t end) {
-  const hn::ScalableTag<uint8_t> d;
+template <class D>
+bool ValidateRun(D d, const uint8_t* HWY_RESTRICT taps, int64_t count, const uint8_t* HWY_RESTRICT allowed,
+                 uint8_t also, const uint8_t* HWY_RESTRICT bits, int64_t end) {
   const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
   const auto table = hn::LoadDup128(d, bits), second_table = hn::LoadDup128(d, bits + 16);
   const auto may_also = hn::Set(d, also), last = hn::Set(d, static_cast<uint8_t>(end - 1));
@@ -367,8 +367,10 @@ inline bool ValidateTaps(const uint8_t* HWY_RESTRICT taps, int64_t count, const 
       const int64_t at = HWY_MIN(i, count - lanes);
       all = hn::Or(all, wrong(taps + at, allowed + at));
     }
+  } else if constexpr (hn::MaxLanes(d) > 16) {
+    return ValidateRun(hn::CappedTag<uint8_t, 16>(), taps, count, allowed, also, bits, end);
   } else if (count > 0) {
-    HWY_ALIGN uint8_t few[2][hn::MaxLanes(hn::ScalableTag<uint8_t>())];
+    HWY_ALIGN uint8_t few[2][hn::MaxLanes(d)];
     // What is not there is like the first.
     std::memset(few[0], taps[0], sizeof(few[0]));
     std::memset(few[1], allowed[0], sizeof(few[1]));
@@ -377,6 +379,10 @@ inline bool ValidateTaps(const uint8_t* HWY_RESTRICT taps, int64_t count, const 
     all = wrong(few[0], few[1]);
   }
   return hn::AllTrue(d, hn::Eq(all, hn::Zero(d)));
+}
+inline bool ValidateTaps(const uint8_t* HWY_RESTRICT taps, int64_t count, const uint8_t* HWY_RESTRICT allowed,
+                         uint8_t also, const uint8_t* HWY_RESTRICT bits, int64_t end) {
+  return ValidateRun(hn::ScalableTag<uint8_t>(), taps, count, allowed, also, bits, end);
 }
 
 // `count` elements of T as lanes that sum, and back; NaN sums come out canonical.
