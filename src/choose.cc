@@ -89,8 +89,8 @@ const char* GatherRefusal(const Shape& shape) {
   if (g.IsApart() && decodes && (bytes || !HasDepth(g)) && (!g.channels_last || moves_channels)) return nullptr;
   const Axis& w = g.axis[kWidth];
   const Axis& h = g.axis[kHeight];
-  const Axis& d = g.axis[kDepth];
   if (HasDepth(g)) {
+    const Axis& d = g.axis[kDepth];
     // Channels-last, dx is summed slice after slice of the windows' depth. Channels-first that took 1.5 times as long
     // as the scatter, 2.2 on AVX2.
     if (!g.channels_last || d.kernel > 3 || d.dilation != 1 || !bytes) {
@@ -103,10 +103,6 @@ const char* GatherRefusal(const Shape& shape) {
   const bool dilated = w.dilation != 1 || h.dilation != 1;
   if (dilated && (w.stride != 1 || h.stride != 1)) return "dilation and a stride";
   if (dilated && HasDepth(g)) return "dilation and a depth";
-  // Blocks of lines in scratch have as many slices of dy as of dx.
-  if ((dilated || shape.element_bytes == 2) && !g.channels_last && d.input != d.output) {
-    return "slices of the depth lie beyond the last window";
-  }
   if (w.dilation > kMostDilation || h.dilation > kMostDilation) return "dilation is larger than 8";
   // So that the decoded taps of all rows that a row of dx needs are there.
   if (dilated && !bytes && w.output > kLongestDecodedLine / kMostDilation) return "dilated lines are long";

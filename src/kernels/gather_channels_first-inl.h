@@ -11,7 +11,8 @@
 // are carried in registers. With stride 2, even and odd columns of dx are gathered apart and stored interleaved.
 //
 // Strips begin at column 0 of dx and go from right to left, so that a store may run beyond the end of its row, into the
-// beginning of rows that are stored later: no tail anywhere but at the end of the caller's lines.
+// beginning of rows that are stored later: no tail anywhere. The first and last lines of a call, whose strips would
+// leave the tensors, are gathered in scratch with room on all sides.
 #if defined(PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_FIRST_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_FIRST_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_GATHER_CHANNELS_FIRST_INL_H_
@@ -37,72 +38,52 @@ namespace gather_first {
 
 using apart::Dense;
 using apart::DenseExtent;
+using apart::kImage;
 using apart::kLine;
 using apart::kSlice;
 using apart::kTensor;
 using apart::Part;
+using apart::SliceOffset;
 
-// What a call's blocks share. A slice is one (n, c, d); offsets are in elements.
+// What blocks share. A slice is one (n, c, d); if there are several, they have no gaps.
 template <class T>
 struct Task {
-  const Geometry& g;
+  Axis height, width;
   const T* dy;
   const uint8_t* taps;
-  const Strides& tap_strides;
   T* dx;
+  int64_t dy_pitch, taps_pitch, dx_pitch;  // from row to row
   bool accumulate;
   bool far;  // stride 2: dx is written around the caches, see FarRows
 };
 
-// Rows [h_begin, h_end) of the slices [slice_begin, slice_end) of dx, from column on. More than one slice only where
-// all tensors are dense.
+// Rows [h_begin, h_end) of the slices [slice_begin, slice_end) of dx, from column on.
 struct Block {
   int64_t slice_begin, slice_end, h_begin, h_end, column;
 };
 
-// Where a slice's tensors begin; no row of dy exists where the depth's stride or padding leaves the slice uncovered.
+// One sum at a time, where a vector has one lane.
 template <class T>
-struct Slice {
-  const T* dy;
-  const uint8_t* taps;
-  T* dx;
-  int64_t output_rows;
-
-  Slice(const Task<T>& task, int64_t slice) {
-    const Geometry& g = task.g;
-    const Axis& depth = g.axis[kDepth];
-    const int64_t plane = slice / depth.input, d = slice - plane * depth.input;
-    const int64_t n = plane / g.channels, c = plane - n * g.channels;
-    const int64_t from = d + depth.pad_before, od = from / depth.stride;
-    output_rows = od * depth.stride == from && od < depth.output ? g.axis[kHeight].output : 0;
-    dy = task.dy + (n * g.output.batch + c * g.output.channel + od * g.output.axis[kDepth]);
-    taps = task.taps + (n * task.tap_strides.batch + c * task.tap_strides.channel + od * task.tap_strides.axis[kDepth]);
-    dx = task.dx + (n * g.input.batch + c * g.input.channel + d * g.input.axis[kDepth]);
-  }
-};
-
-// One sum at a time: what a strip would have to load or store outside the tensors for.
-template <class T>
-[[gnu::cold]] HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block, int64_t columns) {
+[[gnu::cold]] HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block) {
   using L = SumLanes<T>;
   using Sum = typename L::Lane;
   const hn::CappedTag<Sum, 1> d1;
-  const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
+  const Axis &height = task.height, &width = task.width;
   const int kernel = static_cast<int>(width.kernel), shift = static_cast<int>(width.stride) - 1;
   // Outputs [begin, end) that cover a position `at` beyond the padded edge.
   const auto begin = [&](int64_t at) { return HWY_MAX(at - kernel + 1 + shift, int64_t{0}) >> shift; };
   const auto end = [&](int64_t at, int64_t output) { return HWY_MIN((at >> shift) + 1, output); };
   for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
-    const Slice<T> slice(task, s);
     for (int64_t h = block.h_begin; h < block.h_end; ++h) {
-      T* row = slice.dx + h * task.g.input.axis[kHeight];
-      const int64_t at_h = h + height.pad_before, oh_end = end(at_h, slice.output_rows);
-      for (int64_t w = block.column; w < block.column + columns; ++w) {
+      T* row = task.dx + (s * height.input + h) * task.dx_pitch;
+      const int64_t at_h = h + height.pad_before, oh_end = end(at_h, height.output);
+      for (int64_t w = 0; w < width.input; ++w) {
         const int64_t at_w = w + width.pad_before, ow_end = end(at_w, width.output);
         Sum sum = task.accumulate ? hn::GetLane(L::Load(d1, row + w)) : Sum{0};
         for (int64_t oh = begin(at_h); oh < oh_end; ++oh) {
-          const T* dy = slice.dy + oh * task.g.output.axis[kHeight];
-          const uint8_t* taps = slice.taps + oh * task.tap_strides.axis[kHeight];
+          const int64_t line = s * height.output + oh;
+          const T* dy = task.dy + line * task.dy_pitch;
+          const uint8_t* taps = task.taps + line * task.taps_pitch;
           const int64_t row_tap = (at_h - (oh << shift)) * kernel + at_w;
           for (int64_t ow = begin(at_w); ow < ow_end; ++ow) {
             if (taps[ow] == row_tap - (ow << shift)) sum += hn::GetLane(L::Load(d1, dy + ow));
@@ -195,7 +176,7 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   const std::conditional_t<kRows, hn::ScalableTag<typename L::Lane>, D> sums;
   using V = hn::Vec<decltype(sums)>;
   constexpr int64_t kSources = SourceCount(kKernel, kStride);
-  const Axis &height = task.g.axis[kHeight], &width = task.g.axis[kWidth];
+  const Axis &height = task.height, &width = task.width;
   const int64_t first = FirstSource(width, block.column);
   const int64_t distance = kStride == 1 ? width.dilation : 1;  // between sources
   const bool accumulate = kMayAccumulate && task.accumulate, far = kStride == 2 && task.far;
@@ -246,19 +227,17 @@ HWY_NOINLINE bool Strip(D d, const Task<T>& task, const Block& block) {
   const int64_t oh_first =
       HWY_MAX(block.h_begin + height.pad_before - (kKernel - 1) + kStride - 1, int64_t{0}) / kStride;
   if (!accumulate) oh_begin = HWY_MAX(oh_begin, HWY_MIN(oh_first, oh_whole));
-  const int64_t dx_pitch = task.g.input.axis[kHeight], dy_pitch = task.g.output.axis[kHeight],
-                taps_pitch = task.tap_strides.axis[kHeight];
-
-  const Slice<T> slice(task, block.slice_begin);
+  const int64_t dy_pitch = task.dy_pitch, taps_pitch = task.taps_pitch, dx_pitch = task.dx_pitch;
   // Rows of dx count from h_begin. A step of rows from r on has dy where r - with_dy is within dy_rows.
   const int64_t to_row = height.pad_before + block.h_begin, rows = block.h_end - block.h_begin;
   const int64_t r_begin = oh_begin * kStride - to_row, with_dy = oh_first * kStride - to_row;
-  const int64_t dy_rows = HWY_MAX(HWY_MIN(oh_end, slice.output_rows) - oh_first, int64_t{0}) * kStride;
+  const int64_t dy_rows = HWY_MAX(HWY_MIN(oh_end, height.output) - oh_first, int64_t{0}) * kStride;
   const auto within = [](int64_t r, int64_t end) { return static_cast<uint64_t>(r) < static_cast<uint64_t>(end); };
   const int64_t output_size = height.output * width.output, input_size = height.input * width.input;
-  const T* dy_slice = slice.dy + (oh_begin * dy_pitch + first);
-  const uint8_t* taps_slice = slice.taps + (oh_begin * taps_pitch + first);
-  T* dx_slice = slice.dx + ((oh_begin * kStride - height.pad_before) * dx_pitch + block.column);
+  const T* dy_slice = task.dy + (block.slice_begin * output_size + oh_begin * dy_pitch + first);
+  const uint8_t* taps_slice = task.taps + (block.slice_begin * output_size + oh_begin * taps_pitch + first);
+  T* dx_slice =
+      task.dx + (block.slice_begin * input_size + (oh_begin * kStride - height.pad_before) * dx_pitch + block.column);
   V nan0 = hn::Zero(sums), nan1 = nan0;
   const auto load_sums = [&](const T* HWY_RESTRICT row, V& even, V& odd) HWY_ATTR {
     LoadSums<T, kStride, kOddPad>(sums, row, even, odd);
@@ -379,6 +358,11 @@ struct Strips {
   using Function = bool (*)(const Task<T>&, const Block&);
   Function whole, half, accumulate;  // half may be null; all are for one lane, whose strips would gain nothing
   int64_t lanes, sources;
+
+  // Whether half a vector does for the last columns of a row, so many of them.
+  bool TakesHalf(const Task<T>& task, int64_t columns) const {
+    return half != nullptr && !task.accumulate && columns <= task.width.stride * lanes / 2;
+  }
 };
 
 template <class T, int kKernel, int kStride, bool kOddPad, bool kMayAccumulate, bool kHalf>
@@ -409,158 +393,51 @@ Strips<T> MakeStrips() {
   return strips;
 }
 
-// The rows of a block whose vectors stay within what may be read and overwritten by strip, the others by pixel.
+// Lines [begin, end) of dx, whose strips stay within what may be read and overwritten.
 template <class T>
 class Gatherer {
  public:
-  // `roomy`: of whole slices, with room for strips to read and write on either side of all tensors; NaNs are left as
-  // they come.
-  Gatherer(const Task<T>& task, const Strips<T>& strips, int64_t begin, int64_t end, bool roomy)
-      : task_(task),
-        strips_(strips),
-        roomy_(roomy && strips.whole != nullptr),
-        height_(task.g.axis[kHeight]),
-        width_(task.g.axis[kWidth]),
-        begin_(begin),
-        end_(end),
-        first_slice_(begin / height_.input),
-        last_slice_((end - 1) / height_.input) {
-    const Axis& depth = task.g.axis[kDepth];
-    dense_output_ = HWY_MIN(DenseExtent(task.g, task.g.output, true), DenseExtent(task.g, task.tap_strides, true));
-    // Output lines are counted as if each slice had its own.
-    if (depth.input != depth.output || depth.stride != 1 || depth.pad_before != 0) {
-      dense_output_ = HWY_MIN(dense_output_, kSlice);
-    }
-    dense_dx_ = DenseExtent(task.g, task.g.input, false);
-  }
+  Gatherer(const Task<T>& task, const Strips<T>& strips, int64_t begin, int64_t end)
+      : task_(task), strips_(strips), begin_(begin), end_(end) {}
 
   [[gnu::cold]] void Run() {
-    const int64_t columns = width_.stride * strips_.lanes, last_column = (width_.input - 1) / columns * columns;
-    const int64_t band_rows = HWY_MAX(kBandBytes / (width_.input * static_cast<int64_t>(sizeof(T))), int64_t{16});
-    // Whole slices at once, if they are sure to stay within bounds: so many suffice for what a strip reaches beyond its
-    // own, as the first and last ones may be a few rows only.
-    const int64_t least = HWY_MIN(width_.input * height_.input, width_.output * height_.output);
-    const int64_t reach = roomy_ ? 0 : 2 + 2 * columns / least;
-    const int64_t most_slices = dense_output_ != kTensor || dense_dx_ != kTensor ? 1
-                                : last_column == 0                               ? INT64_MAX
-                                                                                 : band_rows / height_.input;
+    const int64_t height = task_.height.input, width = task_.width.input;
+    const int64_t columns = task_.width.stride * strips_.lanes, last_column = (width - 1) / columns * columns;
+    const int64_t band_rows = HWY_MAX(kBandBytes / (width * static_cast<int64_t>(sizeof(T))), int64_t{16});
+    const int64_t most_slices = last_column == 0 ? INT64_MAX : band_rows / height;
     Block block;
-    for (int64_t line = begin_; line < end_; line = block.slice_end * height_.input) {
-      block.slice_begin = line / height_.input;
-      block.slice_end = block.slice_begin + 1;
-      const int64_t safe_slices = last_slice_ - block.slice_begin + (roomy_ ? 1 : -reach);
-      if ((roomy_ || block.slice_begin >= first_slice_ + reach) && HWY_MIN(most_slices, safe_slices) > 1) {
-        block.slice_end = block.slice_begin + HWY_MIN(most_slices, safe_slices);
-      }
-      const int64_t h_end = OwnEnd(block.slice_end - 1);
-      for (block.h_begin = line - block.slice_begin * height_.input; block.h_begin < h_end;
-           block.h_begin = block.h_end) {
-        block.h_end = block.slice_end - block.slice_begin > 1 ? h_end : HWY_MIN(block.h_begin + band_rows, h_end);
-        for (block.column = last_column; block.column >= 0; block.column -= columns) Sum(block);
-      }
+    for (int64_t line = begin_; line < end_; line = block.slice_begin * height + block.h_end) {
+      block.slice_begin = line / height;
+      block.h_begin = line - block.slice_begin * height;
+      const int64_t slices = block.h_begin == 0 ? HWY_MIN(most_slices, (end_ - line) / height) : 0;
+      block.slice_end = block.slice_begin + HWY_MAX(slices, int64_t{1});
+      block.h_end = HWY_MIN(height, block.h_begin + HWY_MIN(slices > 1 ? height : band_rows, end_ - line));
+      for (block.column = last_column; block.column >= 0; block.column -= columns) Sum(block);
+      block.slice_begin = block.slice_end - 1;
     }
   }
 
  private:
-  // Rows of dy that rows [h_begin, h_end) of dx need; the taps of no others may be there, see TapView.
-  int64_t OutputBegin(int64_t h_begin) const {
-    const int64_t at = h_begin + height_.pad_before - height_.kernel + height_.stride;
-    return HWY_MIN(HWY_MAX(at, int64_t{0}) / height_.stride, height_.output);
-  }
-  int64_t OutputEnd(int64_t h_end) const {
-    return HWY_MIN((h_end - 1 + height_.pad_before) / height_.stride + 1, height_.output);
-  }
-  // The caller's rows of a slice.
-  int64_t OwnBegin(int64_t slice) const { return slice == first_slice_ ? begin_ - slice * height_.input : 0; }
-  int64_t OwnEnd(int64_t slice) const { return slice == last_slice_ ? end_ - slice * height_.input : height_.input; }
-
-  // How many rows of `row` elements to give up so as not to reach `over` elements beyond the last of them, which
-  // `lines` others follow.
-  static int64_t Lacking(int64_t over, int64_t row, int64_t lines) {
-    int64_t rows = 0;
-    for (; over > 0; over -= row) ++rows;
-    return rows - lines;
-  }
-
   void Sum(const Block& block) const {
-    const bool half = strips_.half != nullptr && !task_.accumulate &&
-                      width_.input - block.column <= width_.stride * strips_.lanes / 2;
-    const int64_t lanes = half ? strips_.lanes / 2 : strips_.lanes;
-    const int64_t columns = HWY_MIN(width_.stride * lanes, width_.input - block.column);
-    if (roomy_) {
-      Walk(block, columns, half);
+    if (strips_.whole == nullptr) {
+      if (block.column == 0) SumPixels(task_, block);
       return;
     }
-    const int64_t first_slice = block.slice_begin, last_slice = block.slice_end - 1;
-
-    // Loads before the first readable element, or beyond the last one.
-    const int64_t first = FirstSource(width_, block.column);
-    const int64_t before = -first, beyond = first + lanes + strips_.sources - 1 - width_.output;
-    const int64_t oh_begin = OutputBegin(block.h_begin), oh_end = OutputEnd(block.h_end);
-    int64_t lines_before = 0, lines_beyond = 0;
-    if (dense_output_ != kLine) {
-      lines_before = oh_begin - OutputBegin(OwnBegin(first_slice));
-      lines_beyond = OutputEnd(OwnEnd(last_slice)) - oh_end;
-      if (dense_output_ == kTensor) {
-        if (first_slice > first_slice_) {
-          lines_before = (first_slice - first_slice_) * height_.output + oh_begin - OutputBegin(OwnBegin(first_slice_));
-        }
-        if (last_slice < last_slice_) {
-          lines_beyond = (last_slice_ - last_slice) * height_.output + OutputEnd(OwnEnd(last_slice_)) - oh_end;
-        }
-      }
-    }
-    int64_t h_begin = block.h_begin, h_end = block.h_end;
-    const int64_t no_row = height_.output;
-    const int64_t lacking_before = dense_output_ != kLine ? Lacking(before, width_.output, lines_before)
-                                   : before > 0           ? no_row
-                                                          : 0;
-    const int64_t lacking_beyond = dense_output_ != kLine ? Lacking(beyond, width_.output, lines_beyond)
-                                   : beyond > 0           ? no_row
-                                                          : 0;
-    if (lacking_before > 0) {
-      h_begin =
-          HWY_MAX(h_begin, (oh_begin + lacking_before - 1) * height_.stride - height_.pad_before + height_.kernel);
-    }
-    if (lacking_beyond > 0) h_end = HWY_MIN(h_end, (oh_end - lacking_beyond) * height_.stride - height_.pad_before);
-
-    // Stores beyond the caller's lines.
-    const int64_t over = width_.stride * lanes - columns;
-    int64_t own_beyond = OwnEnd(last_slice) - block.h_end;
-    if (dense_dx_ == kTensor) own_beyond = end_ - (last_slice * height_.input + block.h_end);
-    const int64_t lacking = dense_dx_ != kLine ? Lacking(over, width_.input, own_beyond) : over > 0 ? height_.input : 0;
-    if (lacking > 0) h_end = HWY_MIN(h_end, block.h_end - lacking);
-
-    h_begin = HWY_MIN(h_begin, block.h_end);
-    h_end = strips_.whole == nullptr ? h_begin : HWY_MAX(h_begin, h_end);
-    Block part = block;
-    part.h_end = h_begin;
-    if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
-    part.h_begin = h_begin;
-    part.h_end = h_end;
-    if (part.h_begin < part.h_end) Walk(part, columns, half);
-    part.h_begin = h_end;
-    part.h_end = block.h_end;
-    if (part.h_begin < part.h_end) SumPixels(task_, part, columns);
-  }
-
-  void Walk(const Block& block, int64_t columns, bool half) const {
+    const int64_t left = task_.width.input - block.column;
+    const bool half = strips_.TakesHalf(task_, left);
     const auto strip = half ? strips_.half : task_.accumulate ? strips_.accumulate : strips_.whole;
-    if (strip(task_, block) || roomy_) return;
+    if (HWY_LIKELY(strip(task_, block))) return;
+    const int64_t columns = HWY_MIN(left, task_.width.stride * (half ? strips_.lanes / 2 : strips_.lanes));
     for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
-      T* const rows = Slice<T>(task_, s).dx + block.column;
       for (int64_t h = block.h_begin; h < block.h_end; ++h) {
-        SumLanes<T>::CanonicalRun(columns, rows + h * task_.g.input.axis[kHeight]);
+        SumLanes<T>::CanonicalRun(columns, task_.dx + (s * task_.height.input + h) * task_.dx_pitch + block.column);
       }
     }
   }
 
   const Task<T>& task_;
   const Strips<T> strips_;
-  const bool roomy_;
-  const Axis &height_, &width_;
-  const int64_t begin_, end_, first_slice_, last_slice_;
-  Dense dense_output_, dense_dx_;
+  const int64_t begin_, end_;
 };
 
 template <class T>
@@ -570,8 +447,9 @@ Strips<T> StripsFor(const Axis& width) {
   return odd_pad ? MakeStrips<T, 3, 2, true>() : MakeStrips<T, 3, 2, false>();
 }
 
-// The 16-bit floats, and dilated windows of every type: blocks of lines are widened into scratch, gathered there with
-// room on all sides, and rounded. The rows of a block that dilated windows have in common become neighbours.
+// What strips do not take in place: the 16-bit floats, dilated windows, tensors with gaps, and a call's first and last
+// lines. Blocks of lines are widened into scratch, gathered there with room on all sides, and rounded. The rows of a
+// block that dilated windows have in common become neighbours.
 // (Strips that convert in every load and store took 40 KB more; f16 0.9 and bf16 1.1 times as long. Rounding
 // without a look for NaNs, which dy was scanned for, took as long.)
 template <class T>
@@ -583,15 +461,12 @@ class InScratch {
         dy_(static_cast<const T*>(call.dy)),
         taps_(static_cast<const uint8_t*>(call.taps.base) - call.taps.origin),
         dx_(static_cast<T*>(call.dx)),
+        plain_(g_.axis[kDepth].input == g_.axis[kDepth].output),
         dense_dx_(DenseExtent(g_, g_.input, false) == kTensor),
-        dense_dy_(DenseExtent(g_, g_.output, true) == kTensor),
-        dense_taps_(DenseExtent(g_, call.taps.strides, true) == kTensor),
+        dense_dy_(plain_ && DenseExtent(g_, g_.output, true) == kTensor),
+        dense_taps_(plain_ && DenseExtent(g_, call.taps.strides, true) == kTensor),
         input_size_(g_.axis[kHeight].input * g_.axis[kWidth].input),
-        output_size_(g_.axis[kHeight].output * g_.axis[kWidth].output),
-        block_(g_) {
-    block_.batch = 1;
-    block_.axis[kDepth] = {1, 1, 1, 1, 1, 0};
-  }
+        output_size_(g_.axis[kHeight].output * g_.axis[kWidth].output) {}
 
   [[gnu::cold]] void Run() {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
@@ -606,7 +481,7 @@ class InScratch {
       const int64_t slice = line / height.input, h = line - slice * height.input;
       const int64_t own = HWY_MIN(height.input - h, call_.end - line);
       int64_t slices = 1, rows = own;
-      if (own == height.input && most_rows >= height.input) {
+      if (plain_ && own == height.input && most_rows >= height.input) {
         // Each slice needs some rows beyond its share, too.
         const int64_t whole = height.input * row + beyond;
         slices = HWY_MAX(HWY_MIN(room / whole, (call_.end - line) / height.input), int64_t{1});
@@ -638,9 +513,7 @@ class InScratch {
   int64_t Offset(int64_t slice, const Strides& strides, bool dense) const {
     // Divisions were a tenth of the time for planes of 56x56.
     if (dense) return slice * (&strides == &g_.input ? input_size_ : output_size_);
-    const int64_t depth = g_.axis[kDepth].input, plane = slice / depth, n = plane / g_.channels;
-    return n * strides.batch + (plane - n * g_.channels) * strides.channel +
-           (slice - plane * depth) * strides.axis[kDepth];
+    return SliceOffset(g_, strides, slice);
   }
 
   // Of all tensors, a block of these.
@@ -688,35 +561,36 @@ class InScratch {
   [[gnu::cold]] HWY_NOINLINE void Gather(int64_t slice, int64_t slices, int64_t h, int64_t rows, int64_t w,
                                          int64_t columns) {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
-    Geometry& g = block_;
     // Most blocks are like the one before.
     if (h != h_ || rows != rows_ || w != w_ || columns != columns_) {
       h_ = h, rows_ = rows, w_ = w, columns_ = columns;
-      g.axis[kHeight] = Part(height, h, rows, height.dilation, &oh_);
-      g.axis[kWidth] = Part(width, w, columns, 1, &ow_);
+      height_ = Part(height, h, rows, height.dilation, &oh_);
+      width_ = Part(width, w, columns, 1, &ow_);
     }
     const int64_t oh = oh_, ow = ow_;
-    const int64_t output_rows = g.axis[kHeight].output, windows = g.axis[kWidth].output;
+    Axis block_height = height_;
+    // A slice beyond the last window.
+    if (!plain_ && slice % g_.axis[kDepth].input >= g_.axis[kDepth].output) block_height.output = 0;
+    const int64_t output_rows = block_height.output, windows = width_.output;
     const int64_t outputs = slices * output_rows * windows;
-    g.channels = slices;
-    g.input = {0, rows * columns, {rows * columns, columns, 1}};
-    g.output = {0, output_rows * windows, {output_rows * windows, windows, 1}};
     Sum* const dx = static_cast<Sum*>(call_.scratch) + Margin();
     Sum* const dy = dx + slices * rows * columns + 2 * Margin();
     uint8_t* const taps = reinterpret_cast<uint8_t*>(dy + outputs + 2 * Margin());
     const Box to = {slice, slices, h, height.dilation, rows, height.input, w, columns, width.input};
     const Box from = {slice, slices, oh, height.dilation, output_rows, height.output, ow, windows, width.output};
-    ForEachRun(g_.output, dense_dy_, from,
-               [&](int64_t whole, int64_t part, int64_t count) { Widen(dy_ + whole, count, dy + part); });
-    ForEachRun(call_.taps.strides, dense_taps_, from, [&](int64_t whole, int64_t part, int64_t count) {
-      std::memcpy(taps + part, taps_ + whole, static_cast<size_t>(count));
-    });
+    if (outputs > 0) {
+      ForEachRun(g_.output, dense_dy_, from,
+                 [&](int64_t whole, int64_t part, int64_t count) { Widen(dy_ + whole, count, dy + part); });
+      ForEachRun(call_.taps.strides, dense_taps_, from, [&](int64_t whole, int64_t part, int64_t count) {
+        std::memcpy(taps + part, taps_ + whole, static_cast<size_t>(count));
+      });
+    }
     if (call_.accumulate) {
       ForEachRun(g_.input, dense_dx_, to,
                  [&](int64_t whole, int64_t part, int64_t count) { Widen(dx_ + whole, count, dx + part); });
     }
-    const Task<Sum> task = {g, dy, taps, g.output, dx, call_.accumulate, false};
-    Gatherer<Sum>(task, StripsFor<Sum>(g.axis[kWidth]), 0, slices * rows, true).Run();
+    const Task<Sum> task = {block_height, width_, dy, taps, dx, windows, windows, columns, call_.accumulate, false};
+    Gatherer<Sum>(task, StripsFor<Sum>(width_), 0, slices * rows).Run();
     ForEachRun(g_.input, dense_dx_, to,
                [&](int64_t whole, int64_t part, int64_t count) { Round(dx + part, count, dx_ + whole); });
   }
@@ -726,34 +600,121 @@ class InScratch {
   const T* const dy_;
   const uint8_t* const taps_;
   T* const dx_;
-  const bool dense_dx_, dense_dy_, dense_taps_;
+  const bool plain_, dense_dx_, dense_dy_, dense_taps_;
   const int64_t input_size_, output_size_;
-  // The geometry of a block, and what of the tensors it is.
-  Geometry block_;
+  // The axes of a block, and what of the tensors it is.
+  Axis height_, width_;
   int64_t h_ = -1, rows_ = 0, w_ = 0, columns_ = 0, oh_ = 0, ow_ = 0;
+};
+
+// Undilated windows of f32 and f64: strips in place as far as there is room around them, the lines between in scratch.
+template <class T>
+class InPlace {
+ public:
+  explicit InPlace(const BackwardCall& call)
+      : call_(call),
+        g_(*call.geometry),
+        strips_(StripsFor<T>(g_.axis[kWidth])),
+        task_{g_.axis[kHeight],
+              g_.axis[kWidth],
+              nullptr,
+              nullptr,
+              nullptr,
+              g_.output.axis[kHeight],
+              call.taps.strides.axis[kHeight],
+              g_.input.axis[kHeight],
+              call.accumulate,
+              FarRows(call, sizeof(T))} {}
+
+  [[gnu::cold]] void Run() {
+    const Strides& tap_strides = call_.taps.strides;
+    const Axis& depth = g_.axis[kDepth];
+    const int64_t height = task_.height.input;
+    Dense dense_dy = HWY_MIN(DenseExtent(g_, g_.output, true), DenseExtent(g_, tap_strides, true));
+    if (depth.input != depth.output) dense_dy = HWY_MIN(dense_dy, kSlice);
+    const Dense dense = HWY_MIN(dense_dy, DenseExtent(g_, g_.input, false));
+    // Neighbouring slices without gaps.
+    const int64_t slices = dense == kTensor ? INT64_MAX / height : dense == kImage ? g_.channels * depth.input : 1;
+    const auto in_scratch = [&](int64_t begin, int64_t end) {
+      BackwardCall part = call_;
+      part.begin = begin, part.end = end;
+      if (begin < end) InScratch<T>(part).Run();
+    };
+    int64_t done = call_.begin;
+    for (int64_t line = call_.begin, run_end; line < call_.end; line = run_end) {
+      const int64_t slice = line / height / slices * slices, origin = slice * height;
+      run_end = slices > (call_.end - origin) / height ? call_.end : origin + slices * height;
+      task_.dy = static_cast<const T*>(call_.dy) + SliceOffset(g_, g_.output, slice);
+      task_.taps =
+          static_cast<const uint8_t*>(call_.taps.base) - call_.taps.origin + SliceOffset(g_, tap_strides, slice);
+      task_.dx = static_cast<T*>(call_.dx) + SliceOffset(g_, g_.input, slice);
+      // No windows lie in slices beyond the last window.
+      task_.height.output = slice % depth.input < depth.output ? g_.axis[kHeight].output : 0;
+      int64_t begin = line, end = run_end;
+      if (dense_dy == kTensor) {
+        Narrow(FirstDy(call_.begin), EndDy(call_.end), &begin, &end);
+      } else {
+        Narrow(FirstDy(line), EndDy(run_end), &begin, &end);
+      }
+      // Few lines are not worth a strip of their own.
+      if (2 * (end - begin) < run_end - line) continue;
+      in_scratch(done, begin);
+      Gatherer<T>(task_, strips_, begin - origin, end - origin).Run();
+      done = end;  // the lines behind, which strips run over, come later
+    }
+    in_scratch(done, call_.end);
+    if (task_.far) hwy::FlushStream();
+  }
+
+ private:
+  // Lines of dy before those that a line of dx has windows from, and up to the last of these.
+  int64_t FirstDy(int64_t line) const {
+    const Axis& height = task_.height;
+    const int64_t slice = line / height.input;
+    return slice * height.output + HWY_MIN(height.FirstTouching(line - slice * height.input), height.output);
+  }
+  int64_t EndDy(int64_t line) const {
+    const Axis& height = task_.height;
+    const int64_t slice = (line - 1) / height.input;
+    return slice * height.output + height.TouchingEnd(line - slice * height.input);
+  }
+  // Narrows lines [*begin, *end) of dx to those whose strips touch no others, and of dy none but [dy_begin, dy_end).
+  void Narrow(int64_t dy_begin, int64_t dy_end, int64_t* begin, int64_t* end) const {
+    const Axis& width = task_.width;
+    const int64_t first_line = *begin, end_line = *end;
+    // Elements that strips reach beyond a line of dy on either side, and of dx.
+    const int64_t columns = width.stride * strips_.lanes, last_column = (width.input - 1) / columns * columns;
+    const int64_t left = width.input - last_column,
+                  lanes = strips_.TakesHalf(task_, left) ? strips_.lanes / 2 : strips_.lanes;
+    const int64_t before = -FirstSource(width, 0), over = width.stride * lanes - left;
+    const int64_t beyond = FirstSource(width, last_column) + lanes + strips_.sources - 1 - width.output;
+    const bool gaps = task_.dy_pitch != width.output || task_.taps_pitch != width.output;
+    if ((gaps && HWY_MAX(before, beyond) > 0) || (task_.dx_pitch != width.input && over > 0)) *end = first_line;
+    while (*begin < *end && (FirstDy(*begin) - dy_begin) * width.output < before) ++*begin;
+    while (*begin < *end &&
+           ((dy_end - EndDy(*end)) * width.output < beyond || (end_line - *end) * width.input < over)) {
+      --*end;
+    }
+  }
+
+  const BackwardCall& call_;
+  const Geometry& g_;
+  const Strips<T> strips_;
+  Task<T> task_;
 };
 
 }  // namespace gather_first
 
 template <class T>
 [[gnu::cold]] void GatherChannelsFirst(const BackwardCall& call) {
+  const Geometry& g = *call.geometry;
   if (call.begin >= call.end) return;
-  if (call.geometry->IsApart()) {
+  if (g.IsApart()) {
     apart::ChannelsFirst(call, apart::ElementOf<T>());
-  } else if (sizeof(T) == 2 || call.geometry->axis[kHeight].dilation != 1 ||
-             call.geometry->axis[kWidth].dilation != 1) {
+  } else if (sizeof(T) == 2 || g.axis[kHeight].dilation != 1 || g.axis[kWidth].dilation != 1) {
     gather_first::InScratch<T>(call).Run();
   } else if constexpr (sizeof(T) != 2) {
-    const gather_first::Task<T> task = {*call.geometry,
-                                        static_cast<const T*>(call.dy),
-                                        static_cast<const uint8_t*>(call.taps.base) - call.taps.origin,
-                                        call.taps.strides,
-                                        static_cast<T*>(call.dx),
-                                        call.accumulate,
-                                        gather_first::FarRows(call, sizeof(T))};
-    const gather_first::Strips<T> strips = gather_first::StripsFor<T>(call.geometry->axis[kWidth]);
-    gather_first::Gatherer<T>(task, strips, call.begin, call.end, false).Run();
-    if (task.far) hwy::FlushStream();
+    gather_first::InPlace<T>(call).Run();
   }
 }
 
