@@ -25,21 +25,6 @@ peakpool_status CheckKernels(const int64_t* kernels, int32_t levels) {
   return PEAKPOOL_OK;
 }
 
-// y's strides: as given, or those of a dense tensor of levels x channels channels.
-void ResolveOutputStrides(const peakpool_problem& p, int32_t levels, peakpool_strides* strides) {
-  bool given = strides->batch != 0 || strides->channel != 0;
-  for (int a = 0; a < p.rank; ++a) given |= strides->spatial[a] != 0;
-  if (given) return;
-  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
-  int64_t stride = last ? p.channels * levels : 1;
-  for (int a = p.rank - 1; a >= 0; --a) {
-    strides->spatial[a] = stride;
-    stride *= p.input[a];
-  }
-  strides->channel = last ? 1 : stride;
-  strides->batch = last ? stride : stride * p.channels * levels;
-}
-
 }  // namespace
 
 peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kernels, int32_t levels,
@@ -67,7 +52,7 @@ peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kern
   whole.input_strides = {};
   Shape whole_shape;
   if (peakpool_status s = ResolveShape(whole, &whole_shape)) return s;
-  ResolveOutputStrides(level, levels, &level.output_strides);
+  level.output_strides = whole_shape.problem.output_strides;
 
   peakpool_pyramid* pyramid = new (std::nothrow) peakpool_pyramid{};
   if (pyramid == nullptr) {

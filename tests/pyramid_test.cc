@@ -207,8 +207,10 @@ TEST(PyramidErrors, ProblemsAndTensors) {
   EXPECT_EQ(peakpool_pyramid_forward(pyramid.get(), x, nullptr, nullptr), PEAKPOOL_INVALID_ARGUMENT);
   EXPECT_EQ(peakpool_pyramid_forward(pyramid.get(), y + 31, y, nullptr), PEAKPOOL_INVALID_ARGUMENT) << "overlap";
   EXPECT_EQ(peakpool_pyramid_forward(pyramid.get(), y + 32, y, nullptr), PEAKPOOL_OK) << "side by side";
-  const Pyramid nothing(Parsed("f32 nchw 0x2x4x4 k1"), kernels);
-  EXPECT_EQ(peakpool_pyramid_forward(nothing.get(), nullptr, nullptr, nullptr), PEAKPOOL_OK) << peakpool_last_error();
+  for (const char* empty : {"f32 nchw 0x2x4x4 k1", "f32 nchw 2x0x8x8 k1", "f32 nhwc 2x0x8x8 k1"}) {
+    const Pyramid nothing(Parsed(empty), kernels);
+    EXPECT_EQ(peakpool_pyramid_forward(nothing.get(), nullptr, nullptr, nullptr), PEAKPOOL_OK) << peakpool_last_error();
+  }
 }
 
 // Spatial pyramid pooling as networks have it: the input is the first quarter of the channels of the result.
