@@ -51,7 +51,7 @@ struct Element {
 };
 
 template <class T>
-using Bits = typename KeyLanes<T>::Lane;
+using Bits = KeyLane<T>;
 template <class T>
 Element<Bits<T>> ElementOf() {
   using I = Bits<T>;

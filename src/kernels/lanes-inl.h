@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an element type is compared in vector lanes: KeyLanes of each type for the engines that map elements once and
-// work on keys from then on, and WindowLanes, few kinds for all types, for the kernels that map in every load.
+// How an element type is compared in vector lanes, of few kinds for all types: WindowLanes for the kernels that map in
+// every load, MakeKeyMap for the engines that map elements once and work on keys from then on.
 #if defined(PEAKPOOL_SRC_KERNELS_LANES_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_LANES_INL_H_
@@ -41,63 +41,9 @@ template <class T>
 constexpr bool kIsFloatElement =
     std::is_floating_point<T>::value || std::is_same<T, F16>::value || std::is_same<T, BF16>::value;
 
-// Load gives lanes whose signed order is the contract's order of T; Store gives canonical elements back. For floats -0
-// and +0 map to the same key and every NaN to the greatest, so ordinary integer comparison is the contract's order.
-// D is any tag of hwy::MakeSigned<width of T>; capped and half tags work as well.
+// The signed integer of an element's width.
 template <class T>
-struct KeyLanes {
-  using Element = T;
-  using Lane = std::conditional_t<
-      sizeof(T) == 1, int8_t,
-      std::conditional_t<sizeof(T) == 2, int16_t, std::conditional_t<sizeof(T) == 4, int32_t, int64_t>>>;
-  static constexpr bool kTracksNan = false;
-
-  template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V ToKey(D d, V bits) {
-    if constexpr (kIsFloatElement<T>) {
-      const V magnitude = hn::And(bits, hn::Set(d, hwy::LimitsMax<Lane>()));
-      const V sign = hn::BroadcastSignBit(bits);
-      const V key = hn::Sub(hn::Xor(magnitude, sign), sign);
-      return hn::IfThenElse(hn::Gt(magnitude, hn::Set(d, FloatBits<T>::kInf)), hn::Set(d, FloatBits<T>::kNan), key);
-    } else if constexpr (std::is_unsigned<T>::value) {
-      return hn::Xor(bits, hn::Set(d, hwy::LimitsMin<Lane>()));
-    } else {
-      return bits;
-    }
-  }
-  template <class D, class V = hn::Vec<D>>
-  static HWY_INLINE V FromKey(D d, V key) {
-    if constexpr (kIsFloatElement<T>) {
-      // A negative key is minus its magnitude: give the sign bit back.
-      const V sign = hn::BroadcastSignBit(key);
-      return hn::Or(hn::Abs(key), hn::And(sign, hn::Set(d, hwy::LimitsMin<Lane>())));
-    } else {
-      return ToKey(d, key);
-    }
-  }
-
-  template <class D>
-  static HWY_INLINE hn::Vec<D> Load(D d, const T* HWY_RESTRICT p) {
-    return ToKey(d, hn::LoadU(d, reinterpret_cast<const Lane*>(p)));
-  }
-  // Every lane is *p.
-  template <class D>
-  static HWY_INLINE hn::Vec<D> Broadcast(D d, const T* HWY_RESTRICT p) {
-    return ToKey(d, hn::Set(d, *reinterpret_cast<const Lane*>(p)));
-  }
-  template <class D>
-  static HWY_INLINE void Store(D d, hn::Vec<D> key, T* HWY_RESTRICT p) {
-    hn::StoreU(FromKey(d, key), d, reinterpret_cast<Lane*>(p));
-  }
-  // The lane that loses against every element: -inf or the integer minimum (which it equals).
-  static constexpr Lane Lowest() {
-    if constexpr (kIsFloatElement<T>) {
-      return static_cast<Lane>(-FloatBits<T>::kInf);
-    } else {
-      return hwy::LimitsMin<Lane>();
-    }
-  }
-};
+using KeyLane = hwy::SignedFromSize<sizeof(T)>;
 
 // The kinds of lanes that kernels are compiled for. An object of a kind knows the element type by run-time
 // constants, so that one instantiation serves all types of a width; kernels hold it by value, lest stores be thought to
@@ -167,8 +113,8 @@ struct IntegerLanes {
 
 // All types of a width. Negative floats are sign and magnitude: the sign bit minus bits has their order. Adding `shift`
 // then turns the ring of keys until the negative NaNs, below -inf, wrap around to join the positive ones on top, where
-// all become `nan`. Unsigned integers need but a shift by half the ring. (KeyLanes takes twice the operations per
-// load.)
+// all become `nan`. Unsigned integers need but a shift by half the ring. (Magnitude, sign and NaN each by
+// themselves: twice the operations per load.)
 template <class I>
 struct RingLanes {
   using Element = I;
@@ -232,9 +178,8 @@ using HalfLanes = RingLanes<int16_t>;
 
 // The lanes of each element type, and the object of that kind.
 template <class T>
-using WindowLanes =
-    std::conditional_t<std::is_floating_point<T>::value, NativeLanes<T>,
-                       std::conditional_t<sizeof(T) == 2, HalfLanes, IntegerLanes<typename KeyLanes<T>::Lane>>>;
+using WindowLanes = std::conditional_t<std::is_floating_point<T>::value, NativeLanes<T>,
+                                       std::conditional_t<sizeof(T) == 2, HalfLanes, IntegerLanes<KeyLane<T>>>>;
 template <class T>
 constexpr WindowLanes<T> MakeWindowLanes() {
   if constexpr (std::is_floating_point<T>::value) {
@@ -242,7 +187,7 @@ constexpr WindowLanes<T> MakeWindowLanes() {
   } else if constexpr (sizeof(T) == 2) {
     return HalfLanes::Of<T>();
   } else {
-    using I = typename KeyLanes<T>::Lane;
+    using I = KeyLane<T>;
     return {std::is_unsigned<T>::value ? hwy::LimitsMin<I>() : I{0}};
   }
 }
@@ -253,7 +198,7 @@ constexpr auto MakeKeyMap() {
   if constexpr (sizeof(T) == 1) {
     return MakeWindowLanes<T>();
   } else {
-    return RingLanes<typename KeyLanes<T>::Lane>::template Of<T>();
+    return RingLanes<KeyLane<T>>::template Of<T>();
   }
 }
 

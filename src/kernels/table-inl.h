@@ -31,7 +31,7 @@ const SeparableLoops& SeparableLoopsOf(bool taps);
 // The general engine, in lanes that are wide enough for elements and tap numbers.
 template <class T>
 void Separable(const ForwardCall& call) {
-  using Lane = typename KeyLanes<T>::Lane;
+  using Lane = KeyLane<T>;
   static constexpr auto kMap = MakeKeyMap<T>();
   const SeparableElement element = {sizeof(T), &kMap, std::is_floating_point<T>::value};
   const bool with_taps = call.taps.base != nullptr;
@@ -53,7 +53,7 @@ Kernels MakeKernels() {
   Kernels k = {};
   k.target = HWY_TARGET;
   // All element types use lanes of their own width.
-  k.lanes = hn::Lanes(hn::ScalableTag<typename KeyLanes<T>::Lane>());
+  k.lanes = hn::Lanes(hn::ScalableTag<KeyLane<T>>());
   k.clamp = &Clamp<T>;
   k.separable = &Separable<T>;
   if constexpr (kHasWindowChannelsFirst<L>) {
