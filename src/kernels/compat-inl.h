@@ -16,11 +16,6 @@
 #define PEAKPOOL_INLINED HWY_ATTR __attribute__((always_inline))
 #endif
 
-#ifndef PEAKPOOL_TARGET_HAS_VECTORS
-// The baselines without vectors get no kernels: plans fall back to the reference there, which is no slower.
-#define PEAKPOOL_TARGET_HAS_VECTORS (HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128)
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
 namespace HWY_NAMESPACE {
@@ -94,10 +89,7 @@ HWY_INLINE hn::Mask<D> AndOrdered(D d, hn::Mask<D> ordered, V a, V b) {
 // {cur[1], ..., cur[N-1], next[0]}; d is a tag of full vectors, or of 128-bit ones on targets of fixed size.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SlideDown1(D d, V cur, V next) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(cur);
-  return next;
-#elif HWY_TARGET == HWY_SVE || HWY_TARGET == HWY_SVE2 || HWY_TARGET == HWY_SVE_256 || HWY_TARGET == HWY_SVE2_128
+#if HWY_TARGET == HWY_SVE || HWY_TARGET == HWY_SVE2 || HWY_TARGET == HWY_SVE_256 || HWY_TARGET == HWY_SVE2_128
   static_cast<void>(d);
   return svext(cur, next, 1);
 #elif HWY_HAVE_SCALABLE
@@ -130,10 +122,7 @@ HWY_INLINE V SlideDown1(D d, V cur, V next) {
 // {prev[N-1], cur[0], ..., cur[N-2]}
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SlideUp1(D d, V prev, V cur) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(cur);
-  return prev;
-#elif HWY_TARGET == HWY_SVE || HWY_TARGET == HWY_SVE2 || HWY_TARGET == HWY_SVE_256 || HWY_TARGET == HWY_SVE2_128
+#if HWY_TARGET == HWY_SVE || HWY_TARGET == HWY_SVE2 || HWY_TARGET == HWY_SVE_256 || HWY_TARGET == HWY_SVE2_128
   return svinsr(cur, svlastb(hn::detail::PTrue(d), prev));
 #elif HWY_HAVE_SCALABLE
   const hn::RebindToUnsigned<D> du;
@@ -161,24 +150,14 @@ HWY_INLINE V SlideUp1(D d, V prev, V cur) {
 #endif
 }
 
-// Every second lane of the 2N consecutive ones in lo and hi. One lane per vector: lo is the even one.
+// Every second lane of the 2N consecutive ones in lo and hi.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V EvenLanes(D d, V lo, V hi) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(hi);
-  return lo;
-#else
   return hn::ConcatEven(d, hi, lo);
-#endif
 }
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V OddLanes(D d, V lo, V hi) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(lo);
-  return hi;
-#else
   return hn::ConcatOdd(d, hi, lo);
-#endif
 }
 
 // The same in an order of the type's own, which costs one operation less (AVX2) or a cheaper one (AVX-512): "mixed".
@@ -244,9 +223,6 @@ HWY_INLINE V InOrder(D d, V mixed) {
 // The vector whose blocks of 16 bytes begin at p + at[i].
 template <class D>
 HWY_INLINE hn::Vec<D> LoadBlocks(D d, const hn::TFromD<D>* p, const int32_t* at) {
-#if HWY_TARGET == HWY_SCALAR
-  return hn::LoadU(d, p + at[0]);
-#else
   if constexpr (hn::MaxLanes(d) * sizeof(hn::TFromD<D>) <= 16) {
     return hn::LoadU(d, p + at[0]);
   } else {
@@ -254,25 +230,16 @@ HWY_INLINE hn::Vec<D> LoadBlocks(D d, const hn::TFromD<D>* p, const int32_t* at)
     constexpr int kHalf = hn::MaxLanes(d) * sizeof(hn::TFromD<D>) / 32;
     return hn::Combine(d, LoadBlocks(dh, p, at + kHalf), LoadBlocks(dh, p, at));
   }
-#endif
 }
 // The upper half of the lanes, where vectors have halves.
 template <class D, class V>
 HWY_INLINE auto UpperLanes(D d, V v) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d);
-  return v;
-#else
   return hn::UpperHalf(d, v);
-#endif
 }
 
 // And to there.
 template <class D>
 HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* at) {
-#if HWY_TARGET == HWY_SCALAR
-  hn::StoreU(v, d, p + at[0]);
-#else
   if constexpr (hn::MaxLanes(d) * sizeof(hn::TFromD<D>) <= 16) {
     hn::StoreU(v, d, p + at[0]);
   } else {
@@ -281,80 +248,49 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* 
     StoreBlocks(dh, hn::LowerHalf(dh, v), p, at);
     StoreBlocks(dh, hn::UpperHalf(dh, v), p, at + kHalf);
   }
-#endif
 }
 
-// The vector of two halves. One lane per vector: the lower one.
+// The vector of two halves.
 template <class D, class VH>
 HWY_INLINE hn::Vec<D> JoinHalves(D d, VH lo, VH hi) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(hi);
-  return lo;
-#else
   return hn::Combine(d, hi, lo);
-#endif
 }
 
-// {lower half of a, lower half of b}, and of the upper halves. One lane per vector: a, and b.
+// {lower half of a, lower half of b}, and of the upper halves.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LowerHalves(D d, V a, V b) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(b);
-  return a;
-#else
   return hn::ConcatLowerLower(d, b, a);
-#endif
 }
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V UpperHalves(D d, V a, V b) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(a);
-  return b;
-#else
   return hn::ConcatUpperUpper(d, b, a);
-#endif
 }
 
-// Within blocks of 16 bytes, vector i gets lane i of each of the vectors, whose lanes have 4 bytes. One lane per
-// vector: they are one each.
+// Within blocks of 16 bytes, vector i gets lane i of each of the vectors, whose lanes have 4 bytes.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void TransposeFours(D d, V& v0, V& v1, V& v2, V& v3) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(v0), static_cast<void>(v1), static_cast<void>(v2), static_cast<void>(v3);
-#else
   const V lower02 = hn::InterleaveLower(d, v0, v2), lower13 = hn::InterleaveLower(d, v1, v3);
   const V upper02 = hn::InterleaveUpper(d, v0, v2), upper13 = hn::InterleaveUpper(d, v1, v3);
   v0 = hn::InterleaveLower(d, lower02, lower13);
   v1 = hn::InterleaveUpper(d, lower02, lower13);
   v2 = hn::InterleaveLower(d, upper02, upper13);
   v3 = hn::InterleaveUpper(d, upper02, upper13);
-#endif
 }
 
 // The greatest lane of each block of 16 bytes of the vectors: within blocks, lane i is that of vector i. Of narrower
 // lanes than 4 bytes, lanes i + 4, too, are some of vector i.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V MaxOfFours(D d, V v0, V v1, V v2, V v3) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(v1), static_cast<void>(v2), static_cast<void>(v3);
-  return v0;
-#else
   const V even = hn::Max(hn::InterleaveLower(d, v0, v2), hn::InterleaveUpper(d, v0, v2));
   const V odd = hn::Max(hn::InterleaveLower(d, v1, v3), hn::InterleaveUpper(d, v1, v3));
   return hn::Max(hn::InterleaveLower(d, even, odd), hn::InterleaveUpper(d, even, odd));
-#endif
 }
 
 // The greater of lanes next to each other, twice as wide, whose lower and upper parts are `low` and `high`.
 template <class DW, class D, class V = hn::Vec<D>>
 HWY_INLINE hn::Vec<DW> MaxOfWide(DW dw, D d, V low, V high) {
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(d), static_cast<void>(low), static_cast<void>(high);
-  return hn::Zero(dw);
-#else
   return hn::Max(hn::BitCast(dw, hn::InterleaveLower(d, low, high)),
                  hn::BitCast(dw, hn::InterleaveUpper(d, low, high)));
-#endif
 }
 
 // Stores four lanes, each the greatest of those that lie a multiple of four from it.
@@ -367,8 +303,6 @@ HWY_INLINE void StoreMaxOfFourths(D d, V v, hn::TFromD<D>* to) {
   auto best = hn::Load(d4, all);
   for (size_t i = 4; i < hn::Lanes(d); i += 4) best = hn::Max(best, hn::LoadU(d4, all + i));
   hn::StoreU(best, d4, to);
-#elif HWY_TARGET == HWY_SCALAR
-  hn::StoreU(v, d, to);
 #else
   if constexpr (hn::MaxLanes(D()) <= 4) {
     hn::StoreU(v, d, to);
@@ -403,7 +337,6 @@ constexpr bool kHasLookupOfTwo = HWY_TARGET <= HWY_AVX3;
 template <class D, class VI, class V = hn::Vec<D>>
 HWY_INLINE V LookupTwo(D d, V a, V b, VI index) {
   const hn::RebindToSigned<D> di;
-#if HWY_TARGET != HWY_SCALAR
   if constexpr (!kHasLookup<hn::TFromD<D>>) {
     const hn::Repartition<int8_t, D> d8;
     auto bytes = hn::BitCast(d8, index);
@@ -415,7 +348,6 @@ HWY_INLINE V LookupTwo(D d, V a, V b, VI index) {
     const auto from_b = hn::TableLookupBytes(hn::BitCast(d8, b), within);
     return hn::BitCast(d, hn::IfThenElse(hn::Lt(bytes, hn::Set(d8, 16)), from_a, from_b));
   }
-#endif
 #if HWY_TARGET <= HWY_AVX3
   if constexpr (sizeof(V) == 64) {
     const VI ia = hn::BitCast(di, a), ib = hn::BitCast(di, b);
@@ -507,10 +439,7 @@ HWY_INLINE auto PairTaps(D /*d*/, Taps even, Taps odd) {
 template <class DI, class VI = hn::Vec<DI>>
 HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
   const hn::Rebind<uint8_t, DI> d8;
-#if HWY_TARGET == HWY_SCALAR
-  static_cast<void>(di), static_cast<void>(d8);
-  *to = static_cast<uint8_t>(hn::GetLane(v));
-#elif HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
   // One truncation, where Highway's saturating DemoteTo takes five operations.
   static_cast<void>(di);
   using VI512 = hn::Vec<hn::ScalableTag<hn::TFromD<DI>>>;

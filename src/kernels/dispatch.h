@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// One dispatch per plan. Included after hwy/foreach_target.h, once per target.
+// One dispatch per plan, and which targets have kernels. Included after hwy/foreach_target.h, once per target.
 #include "hwy/highway.h"
+
+#ifndef PEAKPOOL_TARGET_HAS_VECTORS
+// The baselines without vectors get no kernels: plans fall back to the reference there, which is no slower. Units leave
+// out their -inl.h files for these, which are compiled last: no target comes behind whose include toggles would be out
+// of step.
+#define PEAKPOOL_TARGET_HAS_VECTORS (HWY_TARGET != HWY_SCALAR && HWY_TARGET != HWY_EMU128)
+#endif
 
 #ifndef PEAKPOOL_DISPATCH
 // Calls the exported table function of the best of `targets` (a mask of HWY_* bits) that is compiled in, or of the

@@ -62,39 +62,6 @@ struct Block {
   int64_t slice_begin, slice_end, h_begin, h_end, column;
 };
 
-// One sum at a time, where a vector has one lane.
-template <class T>
-[[gnu::cold]] HWY_NOINLINE void SumPixels(const Task<T>& task, const Block& block) {
-  using L = SumLanes<T>;
-  using Sum = typename L::Lane;
-  const hn::CappedTag<Sum, 1> d1;
-  const Axis &height = task.height, &width = task.width;
-  const int kernel = static_cast<int>(width.kernel), shift = static_cast<int>(width.stride) - 1;
-  // Outputs [begin, end) that cover a position `at` beyond the padded edge.
-  const auto begin = [&](int64_t at) { return HWY_MAX(at - kernel + 1 + shift, int64_t{0}) >> shift; };
-  const auto end = [&](int64_t at, int64_t output) { return HWY_MIN((at >> shift) + 1, output); };
-  for (int64_t s = block.slice_begin; s < block.slice_end; ++s) {
-    for (int64_t h = block.h_begin; h < block.h_end; ++h) {
-      T* row = task.dx + (s * height.input + h) * task.dx_pitch;
-      const int64_t at_h = h + height.pad_before, oh_end = end(at_h, height.output);
-      for (int64_t w = 0; w < width.input; ++w) {
-        const int64_t at_w = w + width.pad_before, ow_end = end(at_w, width.output);
-        Sum sum = task.accumulate ? hn::GetLane(L::Load(d1, row + w)) : Sum{0};
-        for (int64_t oh = begin(at_h); oh < oh_end; ++oh) {
-          const int64_t line = s * height.output + oh;
-          const T* dy = task.dy + line * task.dy_pitch;
-          const uint8_t* taps = task.taps + line * task.taps_pitch;
-          const int64_t row_tap = (at_h - (oh << shift)) * kernel + at_w;
-          for (int64_t ow = begin(at_w); ow < ow_end; ++ow) {
-            if (taps[ow] == row_tap - (ow << shift)) sum += hn::GetLane(L::Load(d1, dy + ow));
-          }
-        }
-        L::Store(d1, L::Canonical(d1, hn::Set(d1, sum)), row + w);
-      }
-    }
-  }
-}
-
 // sum + g where the tap is `tap`: one masked add on AVX-512, where adding a masked g costs up to 23 % more.
 template <class D, class Taps, class V = hn::Vec<D>>
 HWY_INLINE V AddTap(D d, V sum, V g, Taps taps, Taps tap) {
@@ -356,7 +323,7 @@ inline bool FarRows(const BackwardCall& call, size_t element) {
 template <class T>
 struct Strips {
   using Function = bool (*)(const Task<T>&, const Block&);
-  Function whole, half, accumulate;  // half may be null; all are for one lane, whose strips would gain nothing
+  Function whole, half, accumulate;  // half may be null
   int64_t lanes, sources;
 
   // Whether half a vector does for the last columns of a row, so many of them.
@@ -378,10 +345,8 @@ bool StripOfLanes(const Task<T>& task, const Block& block) {
 template <class T, int kKernel, int kStride, bool kOddPad>
 Strips<T> MakeStrips() {
   const hn::ScalableTag<typename SumLanes<T>::Lane> d;
-  Strips<T> strips = {nullptr, nullptr, nullptr, static_cast<int64_t>(hn::Lanes(d)), SourceCount(kKernel, kStride)};
-  if constexpr (hn::MaxLanes(d) > 1) {
-    strips.whole = strips.accumulate = &StripOfLanes<T, kKernel, kStride, kOddPad, true, false>;
-  }
+  constexpr auto kWhole = &StripOfLanes<T, kKernel, kStride, kOddPad, true, false>;
+  Strips<T> strips = {kWhole, nullptr, kWhole, static_cast<int64_t>(hn::Lanes(d)), SourceCount(kKernel, kStride)};
   // Where a vector is long for the planes of usual networks, half a vector stores less that is overwritten later, and
   // fewer of its loads and stores cross a cache line. Only these targets gain from kernels that cannot accumulate; the
   // size of either is spent on f32 alone. (Two planes in the halves of a vector instead took 0.88 of the time for 13x13
@@ -419,10 +384,6 @@ class Gatherer {
 
  private:
   void Sum(const Block& block) const {
-    if (strips_.whole == nullptr) {
-      if (block.column == 0) SumPixels(task_, block);
-      return;
-    }
     const int64_t left = task_.width.input - block.column;
     const bool half = strips_.TakesHalf(task_, left);
     const auto strip = half ? strips_.half : task_.accumulate ? strips_.accumulate : strips_.whole;

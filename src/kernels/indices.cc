@@ -6,7 +6,9 @@
 #define HWY_TARGET_INCLUDE "src/kernels/indices.cc"
 #include "hwy/foreach_target.h"
 #include "src/kernels/dispatch.h"
+#if PEAKPOOL_TARGET_HAS_VECTORS
 #include "src/kernels/indices-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {

@@ -5,7 +5,10 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/separable_loops.cc"
 #include "hwy/foreach_target.h"
+#include "src/kernels/dispatch.h"
+#if PEAKPOOL_TARGET_HAS_VECTORS
 #include "src/kernels/separable-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {

@@ -5,8 +5,11 @@
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/window.cc"
 #include "hwy/foreach_target.h"
+#include "src/kernels/dispatch.h"
+#if PEAKPOOL_TARGET_HAS_VECTORS
 #include "src/kernels/window_channels_first-inl.h"
 #include "src/kernels/window_channels_last-inl.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
