@@ -242,14 +242,12 @@ Strides KernelStrides(const peakpool_strides& strides, int rank) {
 
 peakpool_status CheckIndexFormat(const Shape& shape) {
   const peakpool_problem& p = shape.problem;
-  int64_t taps = 1, plane = 1, tensor = 1;
-  bool taps_overflow = false, plane_overflow = false;
+  int64_t taps = 1, plane = 1;  // ResolveStrides() has seen to it that all positions of the input fit 64 bits
+  bool taps_overflow = false;
   for (int a = 0; a < p.rank; ++a) {
     taps_overflow |= MultiplyOverflows(taps, p.kernel[a], &taps);
-    plane_overflow |= MultiplyOverflows(plane, p.input[a], &plane);
+    plane *= p.input[a];
   }
-  bool tensor_overflow = plane_overflow || MultiplyOverflows(plane, std::max<int64_t>(p.channels, 1), &tensor) ||
-                         MultiplyOverflows(tensor, std::max<int64_t>(p.batch, 1), &tensor);
   // An empty window's index is all ones, which must not be a tap.
   const int64_t reserved = shape.has_empty_window ? 1 : 0;
   auto check_taps = [&](int64_t capacity, const char* name) {
@@ -262,16 +260,12 @@ peakpool_status CheckIndexFormat(const Shape& shape) {
     case PEAKPOOL_INDEX_WINDOW_U16: return check_taps(int64_t{1} << 16, "window-u16");
     case PEAKPOOL_INDEX_WINDOW_U32: return check_taps(int64_t{1} << 32, "window-u32");
     case PEAKPOOL_INDEX_PLANE_I32:
-      if (plane_overflow || plane > INT32_MAX) {
-        return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = plane-i32: holds %d positions, the plane has %s%" PRId64,
-                    INT32_MAX, plane_overflow ? "over " : "", plane_overflow ? INT64_MAX : plane);
+      if (plane > INT32_MAX) {
+        return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = plane-i32: holds %d positions, the plane has %" PRId64,
+                    INT32_MAX, plane);
       }
       return PEAKPOOL_OK;
-    default:
-      if (plane_overflow || tensor_overflow) {
-        return Fail(PEAKPOOL_SIZE_OVERFLOW, "input: the number of positions exceeds 64 bits");
-      }
-      return PEAKPOOL_OK;
+    default: return PEAKPOOL_OK;
   }
 }
 

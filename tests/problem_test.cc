@@ -363,6 +363,30 @@ std::vector<Refusal> Refusals() {
        },
        kOverflow,
        {"input", std::to_string(kMost / 4)}},
+      {"PlaneOverflow",
+       [](P p) {
+         p->index_format = PEAKPOOL_INDEX_PLANE_I32;
+         p->input[0] = p->input[1] = int64_t{1} << 32;
+       },
+       kOverflow,
+       {"input", "4294967296"}},
+      {"PlaneOverflowWithStrides",
+       [](P p) {
+         p->index_format = PEAKPOOL_INDEX_PLANE_I64;
+         p->batch = 0;
+         p->channels = 1;
+         p->input[0] = p->input[1] = int64_t{1} << 32;
+         p->input_strides = {1, 1, {int64_t{1} << 32, 1, 0}};
+       },
+       kOverflow,
+       {"input_strides.spatial[0]", "4294967296"}},
+      {"PositionsOverflow",
+       [](P p) {
+         p->index_format = PEAKPOOL_INDEX_TENSOR_I64;
+         p->batch = p->channels = int64_t{1} << 30;
+       },
+       kOverflow,
+       {"input", "1073741824"}},
       {"TensorBytesOverflow", [](P p) { p->batch = kMost / (3 * 72); }, kOverflow, {"input"}},
       {"InnermostStride",
        [](P p) {
