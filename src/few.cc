@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "src/few.h"
 
+#include <cstring>
 #include <limits>
 
 #include "src/element.h"
@@ -15,12 +16,15 @@ template <class Bits, Bits inf, Bits nan>
 struct FloatKeys {
   using Key = Bits;
   static Key Load(const void* x, int64_t i) {
-    const Bits bits = static_cast<const Bits*>(x)[i], magnitude = bits & std::numeric_limits<Bits>::max();
+    Bits bits;
+    std::memcpy(&bits, static_cast<const char*>(x) + i * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
+    const Bits magnitude = bits & std::numeric_limits<Bits>::max();
     const Key key = static_cast<Key>(bits < 0 ? -magnitude : magnitude);
     return magnitude > inf ? nan : key;
   }
   static void Store(Key key, void* y, int64_t i) {
-    static_cast<Bits*>(y)[i] = key < 0 ? static_cast<Bits>(-key | std::numeric_limits<Bits>::min()) : key;
+    const Bits bits = key < 0 ? static_cast<Bits>(-key | std::numeric_limits<Bits>::min()) : key;
+    std::memcpy(static_cast<char*>(y) + i * static_cast<int64_t>(sizeof(Bits)), &bits, sizeof(Bits));
   }
 };
 template <class T>
