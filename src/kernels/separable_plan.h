@@ -21,7 +21,6 @@ namespace peakpool {
 struct SeparableProblem {
   Geometry geometry;
   ForwardCall call;  // but for its geometry
-  int64_t scratch_bytes = kScratchBytes;
   int64_t tap_step[3];
   int64_t tap_origin = 0;
 
@@ -136,7 +135,7 @@ class SeparablePlan {
         arrays_(call_.taps.base == nullptr ? 1 : 2),
         n_(lanes),
         inner_(geometry_.channels_last ? geometry_.channels : 1),
-        capacity_(problem.scratch_bytes / lane_bytes) {
+        capacity_(problem.call.scratch_bytes / lane_bytes) {
     // Planes of all images in one sequence where their distances allow.
     const auto even = [this](const Strides& s) { return s.batch == s.channel * geometry_.channels; };
     const bool fold = even(geometry_.input) && even(geometry_.output) && (arrays_ == 1 || even(call_.taps.strides));
@@ -518,8 +517,8 @@ class SeparablePlan {
   [[gnu::cold]] SeparableProblem TransposedProblem(const Transposition& t, void* x, void* y, void* taps,
                                                    void* rest) const {
     SeparableProblem problem = problem_;
-    const int64_t lane_bytes = problem_.scratch_bytes / capacity_;
-    problem.scratch_bytes -= t.group * (t.in_pitch + arrays_ * t.out_pitch) * lane_bytes;
+    const int64_t lane_bytes = problem_.call.scratch_bytes / capacity_;
+    problem.call.scratch_bytes -= t.group * (t.in_pitch + arrays_ * t.out_pitch) * lane_bytes;
     Geometry& g = problem.geometry;
     g.channels_last = true;
     g.batch = 1;
