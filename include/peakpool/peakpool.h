@@ -150,7 +150,7 @@ typedef struct peakpool_problem {
 } peakpool_problem;
 
 // Runs task(task_context, i) once for each i in [0, count), in any order and on any threads, and returns when all are
-// done. Called at most once per execution, and only when there is more than one task.
+// done. Called at most once per execution, or per level of a pyramid, and only when there is more than one task.
 typedef void (*peakpool_parallel_for)(void* context, int64_t count, void (*task)(void* task_context, int64_t i),
                                       void* task_context);
 
