@@ -310,9 +310,9 @@ peakpool_status peakpool_stream_push(peakpool_stream* stream, const void* row) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "row %" PRId64 ": %s", stream->next_input,
                 peakpool::HasRow(*stream) ? "an output row must be pulled first" : "all input rows have been pushed");
   }
-  if (stream->plan->shape.input_extent != 0) {
-    if (peakpool_status s = CheckPointer(row, "row")) return s;
-  }
+  const Tensor tensor = Input("row", row, stream->row);
+  static constexpr bool kIsOutput = false;
+  if (peakpool_status s = CheckTensors(&tensor, 1, &kIsOutput)) return s;
   peakpool::PushRow(stream, row);
   return PEAKPOOL_OK;
 }
@@ -324,12 +324,13 @@ peakpool_status peakpool_stream_pull(peakpool_stream* stream, void* row, void* i
   if (!peakpool::HasRow(*stream)) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "row %" PRId64 ": is not ready, push more input rows", stream->next_output);
   }
-  if (stream->plan->shape.output_extent != 0) {
-    if (peakpool_status s = CheckPointer(row, "row")) return s;
-  }
   if (index != nullptr && stream->plan->problem.index_format == PEAKPOOL_INDEX_NONE) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "index = %p: the stream has no index format", index);
   }
+  const Tensor tensors[] = {Output("row", row, stream->row, stream->row.element_bytes),
+                            Output("index", index, stream->row, stream->row.index_bytes)};
+  static constexpr bool kIsOutput[] = {true, true};
+  if (peakpool_status s = CheckTensors(tensors, index == nullptr ? 1 : 2, kIsOutput)) return s;
   peakpool::PullRow(stream, row, index, *executor);
   return PEAKPOOL_OK;
 }

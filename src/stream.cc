@@ -33,6 +33,12 @@ Strides DenseRows(const Geometry& g, int64_t width, int64_t rows) {
   return s;
 }
 
+// Elements from the first to one past the last of a row of every (n, c).
+int64_t RowExtent(const Geometry& g, const Strides& s, int64_t width) {
+  if (g.batch == 0 || g.channels == 0) return 0;
+  return (g.batch - 1) * s.batch + (g.channels - 1) * s.channel + (width - 1) * s.axis[kWidth] + 1;
+}
+
 // Copies `count` rows of every (n, c).
 void CopyRows(const Geometry& g, int64_t width, int64_t bytes, const unsigned char* from, const Strides& from_strides,
               unsigned char* to, const Strides& to_strides, int64_t count) {
@@ -65,6 +71,10 @@ peakpool_status MakeStream(const peakpool_problem& problem, peakpool_stream** re
     return Fail(PEAKPOOL_OUT_OF_MEMORY, "stream: %zu bytes could not be allocated", sizeof(*stream));
   }
   stream->plan = plan;
+  stream->row = plan->shape;
+  stream->row.geometry.axis[kHeight].input = stream->row.geometry.axis[kHeight].output = 1;
+  stream->row.input_extent = RowExtent(g, g.input, g.axis[kWidth].input);
+  stream->row.output_extent = RowExtent(g, g.output, g.axis[kWidth].output);
   // Twice the window, so that rows move to the front only once in a window's worth of them.
   stream->capacity = std::min(2 * EffectiveKernel(g.axis[kHeight]), g.axis[kHeight].input);
   stream->held = DenseRows(g, g.axis[kWidth].input, stream->capacity);

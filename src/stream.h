@@ -7,6 +7,7 @@
 
 struct peakpool_stream {
   peakpool_plan* plan;  // of the whole problem
+  peakpool::Shape row;  // of one row of every (n, c), of the input and of the output
   unsigned char* rows;  // the input rows that windows to come still need, dense, of every (n, c)
   // One output row of every (n, c), dense, while its window taps await conversion to another index format.
   unsigned char* pooled;

@@ -242,5 +242,21 @@ TEST(StreamErrors, Arguments) {
   peakpool_stream_destroy(nullptr);
 }
 
+TEST(StreamErrors, AlignmentAndOverlap) {
+  const Stream stream(Parsed("f32 nchw 1x2x1x4 k1 plane-i32 xs=8x4x8x1 ys=16x8x16x1"));
+  ASSERT_TRUE(stream) << peakpool_last_error();
+  float row[8] = {}, y[17];
+  int32_t index[17];
+  const auto odd = [](void* p) { return static_cast<void*>(static_cast<char*>(p) + 2); };
+  ExpectRefused(peakpool_stream_push(stream.get(), odd(row)), "row");
+  ASSERT_EQ(peakpool_stream_push(stream.get(), row), PEAKPOOL_OK) << peakpool_last_error();
+  ExpectRefused(peakpool_stream_pull(stream.get(), odd(y), index, nullptr), "row");
+  ExpectRefused(peakpool_stream_pull(stream.get(), y, odd(index), nullptr), "index");
+  ExpectRefused(peakpool_stream_pull(stream.get(), y, y, nullptr), "overlaps");
+  ExpectRefused(peakpool_stream_pull(stream.get(), y, y + 11, nullptr), "overlaps");
+  ASSERT_EQ(peakpool_stream_ready(stream.get()), 1) << "refusals change nothing";
+  EXPECT_EQ(peakpool_stream_pull(stream.get(), y, y + 4, nullptr), PEAKPOOL_OK) << "in turn: " << peakpool_last_error();
+}
+
 }  // namespace
 }  // namespace peakpool::tests

@@ -2,7 +2,8 @@
 // peakpool: max pooling on CPUs. The stable C99 ABI; <peakpool/peakpool.hpp> wraps it for C++17.
 //
 // A *problem* describes one pooling geometry. A *plan* is an immutable, validated problem with its kernels chosen; any
-// number of threads may execute one plan at once. Executing allocates nothing.
+// number of threads may execute one plan at once. Executing allocates nothing. Tensors, of indices too, are aligned to
+// their elements; others are refused.
 //
 //   peakpool_problem problem;
 //   peakpool_parse("f32 nchw 1x64x112x112 k3 s2 p1 window-u8", &problem);
