@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C ABI: checks pointers and struct_size, calls in, nothing else.
+// The C ABI: checks arguments, words index errors, calls in.
 #include <cinttypes>
 #include <cstring>
 
@@ -280,16 +280,11 @@ peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const 
                                          const peakpool_executor* executor) {
   if (peakpool_status s = CheckPointer(pyramid, "pyramid")) return s;
   if (peakpool_status s = CheckExecutor(&executor)) return s;
-  const peakpool::Shape& shape = pyramid->plan[0]->shape;
-  const Tensor tensors[] = {Input("x", x, shape), Output("y", y, pyramid->whole, pyramid->whole.element_bytes)};
+  const Tensor tensors[] = {Input("x", x, pyramid->plan[0]->shape),
+                            Output("y", y, pyramid->whole, pyramid->whole.element_bytes)};
   static constexpr bool kIsOutput[] = {false, true};
   if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
-  const void* from = x;
-  for (int32_t i = 0; i < pyramid->levels; ++i) {
-    void* to = static_cast<char*>(y) + i * pyramid->level_stride * shape.element_bytes;
-    peakpool::Forward(*pyramid->plan[i], from, to, nullptr, *executor);
-    from = to;
-  }
+  peakpool::PyramidForward(*pyramid, x, y, *executor);
   return PEAKPOOL_OK;
 }
 

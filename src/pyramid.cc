@@ -5,6 +5,7 @@
 #include <new>
 
 #include "src/error.h"
+#include "src/execute.h"
 
 namespace peakpool {
 namespace {
@@ -83,6 +84,15 @@ void DestroyPyramid(peakpool_pyramid* pyramid) {
   if (pyramid == nullptr) return;
   for (int32_t i = 0; i < pyramid->levels; ++i) delete pyramid->plan[i];
   delete pyramid;
+}
+
+void PyramidForward(const peakpool_pyramid& pyramid, const void* x, void* y, const peakpool_executor& executor) {
+  const void* from = x;
+  for (int32_t i = 0; i < pyramid.levels; ++i) {
+    void* to = static_cast<char*>(y) + i * pyramid.level_stride * pyramid.whole.element_bytes;
+    Forward(*pyramid.plan[i], from, to, nullptr, executor);
+    from = to;
+  }
 }
 
 }  // namespace peakpool

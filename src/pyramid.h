@@ -20,6 +20,9 @@ peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kern
                             peakpool_pyramid** pyramid);
 void DestroyPyramid(peakpool_pyramid* pyramid);
 
+// Pointers have been checked.
+void PyramidForward(const peakpool_pyramid& pyramid, const void* x, void* y, const peakpool_executor& executor);
+
 }  // namespace peakpool
 
 #endif  // PEAKPOOL_SRC_PYRAMID_H_
