@@ -103,15 +103,7 @@ peakpool_status InvalidIndex(const peakpool_plan& plan, int32_t format, const vo
 
 peakpool_status peakpool_problem_init(peakpool_problem* problem, int32_t type, int32_t layout, int32_t rank) {
   if (peakpool_status s = CheckPointer(problem, "problem")) return s;
-  if (type < PEAKPOOL_F32 || type > PEAKPOOL_U64) {
-    return Fail(PEAKPOOL_INVALID_ARGUMENT, "type = %d: must be 0 to %d", type, PEAKPOOL_U64);
-  }
-  if (layout < PEAKPOOL_CHANNELS_FIRST || layout > PEAKPOOL_CHANNELS_LAST) {
-    return Fail(PEAKPOOL_INVALID_ARGUMENT, "layout = %d: must be 0 to %d", layout, PEAKPOOL_CHANNELS_LAST);
-  }
-  if (rank < 1 || rank > PEAKPOOL_MAX_RANK) {
-    return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", rank, PEAKPOOL_MAX_RANK);
-  }
+  if (peakpool_status s = peakpool::CheckDomains(type, layout, rank)) return s;
   std::memset(problem, 0, sizeof(*problem));
   problem->struct_size = sizeof(*problem);
   problem->type = type;
@@ -133,9 +125,8 @@ peakpool_status peakpool_parse(const char* text, peakpool_problem* problem) {
 size_t peakpool_describe(const peakpool_problem* problem, char* buffer, size_t size) {
   if (buffer == nullptr) size = 0;
   if (size > 0) buffer[0] = '\0';
-  if (problem == nullptr || problem->struct_size != sizeof(*problem) || problem->type < PEAKPOOL_F32 ||
-      problem->type > PEAKPOOL_U64 || problem->layout < 0 || problem->layout > PEAKPOOL_CHANNELS_LAST ||
-      problem->rank < 1 || problem->rank > PEAKPOOL_MAX_RANK || problem->rounding < 0 ||
+  if (problem == nullptr || problem->struct_size != sizeof(*problem) ||
+      peakpool::CheckDomains(problem->type, problem->layout, problem->rank) != PEAKPOOL_OK || problem->rounding < 0 ||
       problem->rounding > PEAKPOOL_ADAPTIVE || problem->index_format < 0 ||
       problem->index_format > PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64) {
     return 0;

@@ -32,9 +32,7 @@ peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kern
                             peakpool_pyramid** result) {
   if (peakpool_status s = CheckKernels(kernels, levels)) return s;
   peakpool_problem level = problem;
-  if (level.rank < 1 || level.rank > PEAKPOOL_MAX_RANK) {
-    return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", level.rank, PEAKPOOL_MAX_RANK);
-  }
+  if (peakpool_status s = CheckDomains(level.type, level.layout, level.rank)) return s;
   level.rounding = PEAKPOOL_FLOOR;
   level.index_format = PEAKPOOL_INDEX_NONE;
   level.flags = 0;

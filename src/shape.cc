@@ -33,11 +33,7 @@ peakpool_status CheckHeader(const peakpool_problem& p) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "struct_size = %zu: this library knows %zu; use peakpool_problem_init()",
                 p.struct_size, sizeof(peakpool_problem));
   }
-  if (peakpool_status s = CheckEnum("type", p.type, PEAKPOOL_U64)) return s;
-  if (peakpool_status s = CheckEnum("layout", p.layout, PEAKPOOL_CHANNELS_LAST)) return s;
-  if (p.rank < 1 || p.rank > PEAKPOOL_MAX_RANK) {
-    return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", p.rank, PEAKPOOL_MAX_RANK);
-  }
+  if (peakpool_status s = CheckDomains(p.type, p.layout, p.rank)) return s;
   if (peakpool_status s = CheckEnum("rounding", p.rounding, PEAKPOOL_ADAPTIVE)) return s;
   if (peakpool_status s = CheckEnum("index_format", p.index_format, PEAKPOOL_INDEX_TENSOR_COLMAJOR_I64)) return s;
   if (peakpool_status s = CheckEnum("algorithm", p.algorithm, PEAKPOOL_IM2COL)) return s;
@@ -331,6 +327,13 @@ int64_t IndexBytes(int32_t index_format) {
 
 bool IsWindowFormat(int32_t index_format) {
   return index_format >= PEAKPOOL_INDEX_WINDOW_U8 && index_format <= PEAKPOOL_INDEX_WINDOW_U32;
+}
+
+peakpool_status CheckDomains(int32_t type, int32_t layout, int32_t rank) {
+  if (peakpool_status s = CheckEnum("type", type, PEAKPOOL_U64)) return s;
+  if (peakpool_status s = CheckEnum("layout", layout, PEAKPOOL_CHANNELS_LAST)) return s;
+  if (rank >= 1 && rank <= PEAKPOOL_MAX_RANK) return PEAKPOOL_OK;
+  return Fail(PEAKPOOL_INVALID_ARGUMENT, "rank = %d: must be 1 to %d", rank, PEAKPOOL_MAX_RANK);
 }
 
 peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {

@@ -20,6 +20,9 @@ struct Shape {
   alignas(8) unsigned char clamp_lower[8], clamp_upper[8];
 };
 
+// Refuses a type, layout or rank outside its domain.
+peakpool_status CheckDomains(int32_t type, int32_t layout, int32_t rank);
+
 // Checks everything the contract refuses. Returns the status with the error line set, or OK with *shape filled.
 peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape);
 
