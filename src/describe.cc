@@ -7,6 +7,7 @@
 
 #include "src/element.h"
 #include "src/error.h"
+#include "src/shape.h"
 #include "src/text.h"
 
 namespace peakpool {
@@ -75,10 +76,6 @@ bool ReadStrides(const char* text, int rank, peakpool_strides* strides) {
   strides->channel = values[1];
   for (int a = 0; a < rank; ++a) strides->spatial[a] = values[2 + a];
   return true;
-}
-
-bool IsSigned(int32_t type) {
-  return VisitType(type, [](auto element) { return std::is_signed<decltype(element)>::value; });
 }
 
 // "lower:upper" in the arithmetic of the type.
@@ -154,9 +151,7 @@ void WriteSizes(Text* text, const char* prefix, const int64_t* values, int rank)
 }
 
 void WriteStrides(Text* text, const char* prefix, const peakpool_strides& strides, int rank) {
-  bool given = strides.batch != 0 || strides.channel != 0;
-  for (int a = 0; a < rank; ++a) given |= strides.spatial[a] != 0;
-  if (!given) return;
+  if (!AreGiven(strides, rank)) return;
   text->Add(" %s%lldx%lld", prefix, static_cast<long long>(strides.batch), static_cast<long long>(strides.channel));
   for (int a = 0; a < rank; ++a) text->Add("x%lld", static_cast<long long>(strides.spatial[a]));
 }

@@ -46,6 +46,10 @@ auto VisitType(int32_t type, Visit visit) {
 }
 
 inline bool IsFloat(int32_t type) { return type <= PEAKPOOL_BF16; }
+// Of the integers.
+inline bool IsSigned(int32_t type) {
+  return VisitType(type, [](auto element) { return std::is_signed<decltype(element)>::value; });
+}
 
 }  // namespace peakpool
 

@@ -162,9 +162,6 @@ peakpool_status ResolveStrides(const char* name, const peakpool_problem& p, cons
     const char* label;
   };
   static const char* const kSpatialLabels[] = {"spatial[0]", "spatial[1]", "spatial[2]"};
-  bool given = strides->batch != 0 || strides->channel != 0;
-  for (int a = 0; a < p.rank; ++a) given |= strides->spatial[a] != 0;
-
   Dimension dimensions[PEAKPOOL_MAX_RANK + 2];  // innermost first
   int64_t* targets[PEAKPOOL_MAX_RANK + 2];
   int count = 0;
@@ -180,7 +177,7 @@ peakpool_status ResolveStrides(const char* name, const peakpool_problem& p, cons
 
   const bool empty = p.batch == 0 || p.channels == 0;
   int64_t element_bytes = std::max<int64_t>(ElementBytes(p.type), IndexBytes(p.index_format));
-  if (!given) {
+  if (!AreGiven(*strides, p.rank)) {
     int64_t stride = 1;
     for (int i = 0; i < count; ++i) {
       *targets[i] = stride;
@@ -301,10 +298,9 @@ peakpool_status ResolveClamp(const peakpool_problem& p, Shape* shape) {
       return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %" PRId64 ": does not fit the type", b.name, b.value.integer);
     }
   }
-  const bool is_signed = VisitType(p.type, [](auto element) { return std::is_signed<decltype(element)>::value; });
-  const bool ordered = real        ? p.clamp_lower.real <= p.clamp_upper.real
-                       : is_signed ? p.clamp_lower.integer <= p.clamp_upper.integer
-                                   : p.clamp_lower.natural <= p.clamp_upper.natural;
+  const bool ordered = real               ? p.clamp_lower.real <= p.clamp_upper.real
+                       : IsSigned(p.type) ? p.clamp_lower.integer <= p.clamp_upper.integer
+                                          : p.clamp_lower.natural <= p.clamp_upper.natural;
   if (ordered) return PEAKPOOL_OK;
   if (real) {
     return Fail(PEAKPOOL_INVALID_ARGUMENT, "clamp_lower = %g: must be <= clamp_upper = %g", p.clamp_lower.real,
@@ -323,6 +319,12 @@ int64_t ElementBytes(int32_t type) {
 int64_t IndexBytes(int32_t index_format) {
   static const int64_t kBytes[] = {0, 1, 2, 4, 4, 8, 8, 8};
   return kBytes[index_format];
+}
+
+bool AreGiven(const peakpool_strides& strides, int rank) {
+  bool given = strides.batch != 0 || strides.channel != 0;
+  for (int a = 0; a < rank; ++a) given |= strides.spatial[a] != 0;
+  return given;
 }
 
 bool IsWindowFormat(int32_t index_format) {

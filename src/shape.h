@@ -32,6 +32,7 @@ peakpool_status PadSame(peakpool_problem* problem, bool upper);
 int64_t ElementBytes(int32_t type);
 int64_t IndexBytes(int32_t index_format);  // 0 for PEAKPOOL_INDEX_NONE
 bool IsWindowFormat(int32_t index_format);
+bool AreGiven(const peakpool_strides& strides, int rank);  // else dense
 
 }  // namespace peakpool
 
