@@ -57,6 +57,12 @@ int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window) {
   return values <= 1 << 8 ? 1 : values <= 1 << 16 ? 2 : 4;
 }
 
+int32_t WindowFormatOf(int tap_bytes) {
+  return tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
+         : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
+                          : PEAKPOOL_INDEX_WINDOW_U32;
+}
+
 Numbering NumberingOf(const Geometry& g, int32_t index_format) {
   const Axis *d = &g.axis[kDepth], *h = d + 1, *w = h + 1;
   if (index_format < PEAKPOOL_INDEX_PLANE_I32) return {{0, 0, {h->kernel * w->kernel, w->kernel, 1}}, true};
@@ -470,12 +476,8 @@ TapExpander::TapExpander(const Geometry& g, const IndexKernels* kernels, bool ha
       dense_(DenseLines(g, columns.size(), channels.size())),
       corner_(columns.begin * dense_.axis[kWidth] + (g.channels_last ? channels.begin : 0)),
       index_(index),
-      map_({&g,
-            tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
-            : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
-                             : PEAKPOOL_INDEX_WINDOW_U32,
-            has_empty_window, nullptr, false, true},
-           kernels, NumberingOf(g, index_format), dense_, g.output, columns, channels) {}
+      map_({&g, WindowFormatOf(tap_bytes), has_empty_window, nullptr, false, true}, kernels,
+           NumberingOf(g, index_format), dense_, g.output, columns, channels) {}
 
 void TapExpander::Expand(const void* taps, Range lines) {
   const char* const origin =

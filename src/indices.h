@@ -15,6 +15,8 @@ namespace peakpool {
 
 // The narrowest tap width that can hold every tap and, where windows can be empty, the all-ones mark: 1, 2 or 4.
 int NarrowestTapBytes(const Geometry& geometry, bool has_empty_window);
+// The index format of taps that wide.
+int32_t WindowFormatOf(int tap_bytes);
 
 // How numbers name the inputs of an (n, c) plane: n * batch + c * channel + the sum over the axes of the position times
 // the stride. Or its windows' taps: then tap numbers count instead of positions.

@@ -22,17 +22,6 @@ Range RowsOf(const Axis& height, int64_t o) {
   return {begin, first < end ? height.Begin(o) + (end - 1) * height.dilation + 1 : begin};
 }
 
-// Strides of a dense block of `rows` rows of every (n, c).
-Strides DenseRows(const Geometry& g, int64_t width, int64_t rows) {
-  Strides s = {};
-  s.axis[kWidth] = g.channels_last ? g.channels : 1;
-  s.axis[kHeight] = s.axis[kWidth] * width;
-  s.axis[kDepth] = s.axis[kHeight] * rows;
-  s.channel = g.channels_last ? 1 : s.axis[kDepth];
-  s.batch = s.axis[kDepth] * (g.channels_last ? 1 : g.channels);
-  return s;
-}
-
 // Elements from the first to one past the last of a row of every (n, c).
 int64_t RowExtent(const Geometry& g, const Strides& s, int64_t width) {
   if (g.batch == 0 || g.channels == 0) return 0;
@@ -77,8 +66,10 @@ peakpool_status MakeStream(const peakpool_problem& problem, peakpool_stream** re
   stream->row.output_extent = RowExtent(g, g.output, g.axis[kWidth].output);
   // Twice the window, so that rows move to the front only once in a window's worth of them.
   stream->capacity = std::min(2 * EffectiveKernel(g.axis[kHeight]), g.axis[kHeight].input);
-  stream->held = DenseRows(g, g.axis[kWidth].input, stream->capacity);
-  stream->pooled_strides = DenseRows(g, g.axis[kWidth].output, 1);
+  Geometry held = g;
+  held.axis[kHeight].output = stream->capacity;
+  stream->held = DenseLines(held, g.axis[kWidth].input, g.channels);
+  stream->pooled_strides = DenseLines(stream->row.geometry, g.axis[kWidth].output, g.channels);
   const size_t row_bytes = static_cast<size_t>(stream->held.batch * g.batch * ElementBytes(problem.type));
   const bool expands = problem.index_format != PEAKPOOL_INDEX_NONE && !IsWindowFormat(problem.index_format);
   const int64_t pooled = expands ? stream->pooled_strides.batch * g.batch : 0;
@@ -165,9 +156,7 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   }
   // Other formats name positions of the whole input: pool into rows of our own, then number them.
   const int tap_bytes = NarrowestTapBytes(g, whole.shape.has_empty_window);
-  one.problem.index_format = tap_bytes == 1   ? PEAKPOOL_INDEX_WINDOW_U8
-                             : tap_bytes == 2 ? PEAKPOOL_INDEX_WINDOW_U16
-                                              : PEAKPOOL_INDEX_WINDOW_U32;
+  one.problem.index_format = WindowFormatOf(tap_bytes);
   one.shape.problem.index_format = one.problem.index_format;  // the one that im2col reads
   one.shape.index_bytes = tap_bytes;
   view.output = stream->pooled_strides;
