@@ -31,6 +31,9 @@ struct Axis {
     const int64_t end = dilation == 1 ? room : (room + dilation - 1) / dilation;
     return end < kernel ? end : kernel;
   }
+  bool IsEmpty(int64_t o) const { return FirstTap(o) >= TapEnd(o); }
+  // Inputs from the first tap of a window to its last.
+  int64_t EffectiveKernel() const { return (kernel - 1) * dilation + 1; }
   // How many taps lie on either side of the window's centre where every output has its centre on the input of its own
   // number; one side may lack its only one. -1 for other windows.
   int64_t TapsBesideCentre() const {
@@ -89,7 +92,7 @@ struct Geometry {
   // Whether every tap of the output lies in the padding.
   bool IsEmptyWindow(const OutputPosition& output) const {
     for (int a = 0; a < 3; ++a) {
-      if (axis[a].FirstTap(output.o[a]) >= axis[a].TapEnd(output.o[a])) return true;
+      if (axis[a].IsEmpty(output.o[a])) return true;
     }
     return false;
   }

@@ -137,18 +137,16 @@ peakpool_status CheckReach(const peakpool_problem& p, int a, const Axis& axis) {
   return PEAKPOOL_OK;
 }
 
-bool IsEmptyWindow(const Axis& axis, int64_t o) { return axis.FirstTap(o) >= axis.TapEnd(o); }
-
 // The first empty window of the axis, or -1.
 int64_t FindEmptyWindow(const Axis& axis) {
-  if (IsEmptyWindow(axis, 0)) return 0;
+  if (axis.IsEmpty(0)) return 0;
   const int64_t last = axis.output - 1;
   // From begin >= 0 on, windows are empty exactly when they begin at or beyond the input.
   if (axis.Begin(last) >= axis.input) return (axis.input + axis.pad_before + axis.stride - 1) / axis.stride;
   // Before that, taps can straddle an input shorter than the dilation.
   if (axis.input < axis.dilation) {
     for (int64_t o = 1; o <= last && axis.Begin(o) < 0; ++o) {
-      if (IsEmptyWindow(axis, o)) return o;
+      if (axis.IsEmpty(o)) return o;
     }
   }
   return -1;

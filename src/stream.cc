@@ -13,8 +13,6 @@
 namespace peakpool {
 namespace {
 
-int64_t EffectiveKernel(const Axis& axis) { return (axis.kernel - 1) * axis.dilation + 1; }
-
 // The input rows [begin, end) that output row o reads; none for an empty window.
 Range RowsOf(const Axis& height, int64_t o) {
   const int64_t begin = std::min(std::max<int64_t>(height.Begin(o), 0), height.input);
@@ -65,7 +63,7 @@ peakpool_status MakeStream(const peakpool_problem& problem, peakpool_stream** re
   stream->row.input_extent = RowExtent(g, g.input, g.axis[kWidth].input);
   stream->row.output_extent = RowExtent(g, g.output, g.axis[kWidth].output);
   // Twice the window, so that rows move to the front only once in a window's worth of them.
-  stream->capacity = std::min(2 * EffectiveKernel(g.axis[kHeight]), g.axis[kHeight].input);
+  stream->capacity = std::min(2 * g.axis[kHeight].EffectiveKernel(), g.axis[kHeight].input);
   Geometry held = g;
   held.axis[kHeight].output = stream->capacity;
   stream->held = DenseLines(held, g.axis[kWidth].input, g.channels);
@@ -146,7 +144,7 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   view.axis[kHeight].output = 1;
   view.axis[kHeight].adaptive = false;
   if (height.adaptive) view.axis[kHeight].kernel = needed.size();  // this window's own
-  view.axis[kHeight].pad_before = empty ? EffectiveKernel(height) : needed.begin - height.Begin(o);
+  view.axis[kHeight].pad_before = empty ? height.EffectiveKernel() : needed.begin - height.Begin(o);
   view.input = stream->held;
   const int64_t skipped = empty ? 0 : needed.begin - stream->first;
   const unsigned char* from = stream->rows + skipped * stream->held.axis[kHeight] * bytes;

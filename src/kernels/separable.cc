@@ -357,7 +357,7 @@ class SeparableRun : SeparablePlan {
     }
     for (int64_t d = 0; d < depths; ++d) {
       StoreBlock(At(sums_, d * depth_ring_.pitch), plane, oz + d, oy, rows,
-                 fresh || (may_be_empty_ && IsEmpty(depth_, oz + d)));
+                 fresh || (may_be_empty_ && depth_.IsEmpty(oz + d)));
     }
   }
 
@@ -434,7 +434,7 @@ class SeparableRun : SeparablePlan {
     const bool any_empty = empty || may_be_empty_;
     if (any_empty) {
       for (int64_t r = 0; r < rows; ++r) {
-        if (empty || IsEmpty(height_, oy + r)) {
+        if (empty || height_.IsEmpty(oy + r)) {
           loops_.fill(At(from, r * p.out_pitch).keys, p.out_vectors * n_, loops_.lowest);
         }
       }
@@ -447,10 +447,10 @@ class SeparableRun : SeparablePlan {
     StoreRows(from.taps, rows, Taps(), to);
     if (!any_empty) return;
     for (int64_t r = 0; r < p.planes * rows; ++r) {
-      const bool empty_row = empty || IsEmpty(height_, oy + r % rows);
+      const bool empty_row = empty || height_.IsEmpty(oy + r % rows);
       char* const line = to + (r / rows * PlaneStep(s) + r % rows * s.axis[kHeight]) * bytes;
       for (int64_t o = 0; o < p.columns; ++o) {
-        if (!empty_row && !IsEmpty(width_, p.ox + o)) continue;
+        if (!empty_row && !width_.IsEmpty(p.ox + o)) continue;
         std::memset(line + o * s.axis[kWidth] * bytes, 0xFF, static_cast<size_t>(p.channels * bytes));
       }
     }

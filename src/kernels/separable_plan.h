@@ -151,7 +151,6 @@ class SeparablePlan {
   static int64_t EndTap(const Axis& axis, int64_t begin, int64_t taps) {
     return std::max(FirstTap(axis, begin), std::min(taps, CeilDivide(axis.input - begin, axis.dilation)));
   }
-  static bool IsEmpty(const Axis& axis, int64_t o) { return axis.FirstTap(o) >= axis.TapEnd(o); }
   // Whether windows may be empty; if not, no output needs to be looked at. All begin in the input, or reach into it.
   static bool MayBeEmpty(const Axis& axis) {
     return axis.Begin(axis.output - 1) >= axis.input || axis.pad_before > (axis.kernel - 1) * axis.dilation ||
@@ -245,8 +244,7 @@ class SeparablePlan {
   [[gnu::cold]] void ChooseTile() {
     const int64_t lines = call_.end - call_.begin;
     // Where windows overlap along the depth, a ring of planes keeps what several of them need.
-    deep_ = !depth_.adaptive && depth_.output > 1 && depth_.stride < (depth_.kernel - 1) * depth_.dilation + 1 &&
-            lines > height_.output;
+    deep_ = !depth_.adaptive && depth_.output > 1 && depth_.stride < depth_.EffectiveKernel() && lines > height_.output;
     if (deep_) {
       tile_ = ShrinkToFit(std::min<int64_t>(depth_.output, 8));
       // Or small blocks would reduce rows more often than the depth has taps.
@@ -261,7 +259,7 @@ class SeparablePlan {
     if (IsFlat(more)) more.planes = std::min(more.planes, n_);
     // Outputs of the depth that share few slices go in small blocks, which leaves room for more (u8 7x7x7 s3: 0.76 of
     // the time).
-    const bool apart = 2 * depth_.stride >= (depth_.kernel - 1) * depth_.dilation;
+    const bool apart = 2 * depth_.stride >= depth_.EffectiveKernel() - 1;
     // Rows without gaps gain more from full vectors than they lose there (bf16 17x17x17 s1: 0.88 of the time).
     const int64_t cached = capacity_ / 16 * (Compacts(more) ? 13 : 10);
     while (more.planes > t.planes && (!Fits(more) || ScratchLanes(more, 1) > cached)) {
