@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "src/backward_scatter.h"
+#include "src/blocks.h"
 #include "src/executor.h"
 #include "src/indices.h"
 #include "src/reference/im2col.h"
@@ -148,7 +149,7 @@ void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range cha
 void RunKernel(const peakpool_plan& plan, const ForwardCall& all, const Range& columns, const Range& channels,
                void* y) {
   if (!(plan.problem.flags & PEAKPOOL_CLAMP)) {
-    plan.forward_kernel(all);
+    ForwardInBlocks(plan.forward_kernel, all, plan.shape.element_bytes);
     return;
   }
   ForwardCall call = all;
@@ -157,7 +158,7 @@ void RunKernel(const peakpool_plan& plan, const ForwardCall& all, const Range& c
   const int64_t end = call.end;
   for (; call.begin < end; call.begin = call.end) {
     call.end = std::min(call.begin + step, end);
-    plan.forward_kernel(call);
+    ForwardInBlocks(plan.forward_kernel, call, plan.shape.element_bytes);
     ClampLines(plan, {call.begin, call.end}, columns, channels, y);
   }
 }
@@ -240,15 +241,17 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
   const Geometry& g = plan.shape.geometry;
   const View view(g, {0, g.axis[kWidth].output}, channels);
   const int64_t bytes = plan.shape.element_bytes;
-  plan.backward_kernel({&view.geometry,
-                        Advance(dy, view.output_offset * bytes),
-                        // Kernels only read the taps of a backward call.
-                        {const_cast<void*>(Advance(index, view.output_offset)), 1, view.geometry.output, 0},
-                        Advance(dx, view.input_offset * bytes),
-                        (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
-                        lines.begin,
-                        lines.end,
-                        scratch});
+  BackwardInBlocks(plan.backward_kernel,
+                   {&view.geometry,
+                    Advance(dy, view.output_offset * bytes),
+                    // Kernels only read the taps of a backward call.
+                    {const_cast<void*>(Advance(index, view.output_offset)), 1, view.geometry.output, 0},
+                    Advance(dx, view.input_offset * bytes),
+                    (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
+                    lines.begin,
+                    lines.end,
+                    scratch},
+                   bytes);
 }
 
 // Output lines that one line of dx may have windows from.
@@ -293,14 +296,16 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
     map.ForEachRun(outputs, [&](const OutputPosition& first, int64_t count) {
       valid &= map.TranslateTo(first, count, 1, taps + OffsetOf(first, dense) - corner);
     });
-    plan.backward_kernel({&view.geometry,
-                          Advance(dy, view.output_offset * bytes),
-                          {taps, 1, view.StridesOf(dense), origin},
-                          Advance(dx, view.input_offset * bytes),
-                          (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
-                          begin,
-                          end,
-                          scratch});
+    BackwardInBlocks(plan.backward_kernel,
+                     {&view.geometry,
+                      Advance(dy, view.output_offset * bytes),
+                      {taps, 1, view.StridesOf(dense), origin},
+                      Advance(dx, view.input_offset * bytes),
+                      (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
+                      begin,
+                      end,
+                      scratch},
+                     bytes);
   }
   return valid;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "peakpool/peakpool.h"
+#include "src/copy_row.h"
 #include "src/shape.h"
 
 namespace peakpool {
@@ -550,7 +551,8 @@ class TapBytes {
     const bool dense_image = dense_plane && (g_.channels_last || g_.channels == 1 || s.channel == plane);
     const int64_t image_lines = plane_lines * (g_.channels_last ? 1 : g_.channels);
     const bool dense = dense_image && (g_.batch == 1 || s.batch == image_lines * line);
-    if (all_inside_ || (dense_plane && plane <= kTable)) {
+    const bool copies_planes = dense_line && !dense_plane && plane <= kTable;
+    if (all_inside_ || ((dense_plane || copies_planes) && plane <= kTable)) {
       // Runs go on for as long as the memory does.
       int64_t table = kTable;
       if (all_inside_) {
@@ -559,16 +561,18 @@ class TapBytes {
       } else {
         table = FillPlane(plane, pixel, (lines.size() + plane_lines - 1) / plane_lines + 1);
       }
-      const int64_t lines_of_run = dense         ? g_.OutputLines()
-                                   : dense_image ? image_lines
-                                   : dense_plane ? plane_lines
-                                   : dense_line  ? 1
-                                                 : 0;
+      const int64_t lines_of_run = dense                          ? g_.OutputLines()
+                                   : dense_image                  ? image_lines
+                                   : dense_plane || copies_planes ? plane_lines
+                                   : dense_line                   ? 1
+                                                                  : 0;
       if (lines_of_run > 0) {
         for (int64_t begin = lines.begin, end; begin < lines.end; begin = end) {
           end = std::min(begin - begin % lines_of_run + lines_of_run, lines.end);
           const int64_t first = all_inside_ ? 0 : begin % plane_lines * line;
-          if (!InRuns(taps_ + OffsetOf(g_.OutputAt(begin), s), (end - begin) * line, first, table, 0xFF)) return false;
+          const uint8_t* const taps =
+              copies_planes ? CopyLines(begin, end, line) : taps_ + OffsetOf(g_.OutputAt(begin), s);
+          if (!InRuns(taps, (end - begin) * line, first, table, 0xFF)) return false;
         }
         return true;
       }
@@ -652,6 +656,16 @@ class TapBytes {
     }
     return filled;
   }
+  // Lines of one plane, whose lines have gaps between them: short runs take longer than their copy.
+  const uint8_t* CopyLines(int64_t begin, int64_t end, int64_t line) {
+    OutputPosition output = g_.OutputAt(begin);
+    for (int64_t i = 0; i < end - begin; ++i) {
+      CopyRow(reinterpret_cast<char*>(copied_ + i * line),
+              reinterpret_cast<const char*>(taps_ + OffsetOf(output, g_.output)), line);
+      if (++output.o[kHeight] == g_.axis[kHeight].output) output.o[kHeight] = 0, ++output.o[kDepth];
+    }
+    return copied_;
+  }
   bool InRuns(const uint8_t* taps, int64_t count, int64_t at, int64_t table, uint8_t also) const {
     bool valid = true;
     for (int64_t done = 0; done < count && valid; at = 0) {
@@ -668,7 +682,7 @@ class TapBytes {
   bool takes_, all_inside_ = false;
   Places places_[3];
   alignas(16) uint8_t bits_[kMostTaps];
-  alignas(64) uint8_t allowed_[kTable];
+  alignas(64) uint8_t allowed_[kTable], copied_[kTable];
 };
 
 }  // namespace

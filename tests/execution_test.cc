@@ -16,15 +16,29 @@
 namespace peakpool::tests {
 namespace {
 
-// Large enough to be split: by planes, by row bands of one plane, by channels, and one line only.
-const char* const kProblems[] = {
-    "f32 nchw 4x8x64x80 k3 s2 p1 window-u8",    "f32 nchw 1x1x512x300 k3 s1 p1 window-u8",
-    "f32 nchw 1x1x512x300 k2 s2 plane-i64",     "f32 nchw 1x1x301x515 k3 s2 p1 ceil window-u16",
-    "f32 nchw 1x3x1x90000 k1x5 s1x2 window-u8", "f32 nhwc 1x67x64x50 k3 s2 p1 window-u8",
-    "f32 nhwc 2x64x50x64 k2 s2 window-u8",      "f32 nhwc 1x30000x3x3 k3 s1 window-u8",
-    "f32 nhwc 1x1x400x700 k3 s1 p1 window-u8",  "f32 nchw 1x2x300x400 k7 s1 p3 plane-i32",
-    "bf16 nchw 1x2x300x400 k3 s1 p1 window-u8", "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
-    "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64", "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8"};
+// Large enough to be split: by planes, by row bands of one plane, by channels, and one line only. The last ones have
+// gaps between lines, planes or images, and are copied to blocks: whole planes, or rows of them.
+const char* const kProblems[] = {"f32 nchw 4x8x64x80 k3 s2 p1 window-u8",
+                                 "f32 nchw 1x1x512x300 k3 s1 p1 window-u8",
+                                 "f32 nchw 1x1x512x300 k2 s2 plane-i64",
+                                 "f32 nchw 1x1x301x515 k3 s2 p1 ceil window-u16",
+                                 "f32 nchw 1x3x1x90000 k1x5 s1x2 window-u8",
+                                 "f32 nhwc 1x67x64x50 k3 s2 p1 window-u8",
+                                 "f32 nhwc 2x64x50x64 k2 s2 window-u8",
+                                 "f32 nhwc 1x30000x3x3 k3 s1 window-u8",
+                                 "f32 nhwc 1x1x400x700 k3 s1 p1 window-u8",
+                                 "f32 nchw 1x2x300x400 k7 s1 p3 plane-i32",
+                                 "bf16 nchw 1x2x300x400 k3 s1 p1 window-u8",
+                                 "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
+                                 "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64",
+                                 "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8",
+                                 "f32 nchw 6x64x14x14 k3 s1 p1 window-u8 xs=12560x196x14x1",
+                                 "f32 nchw 19x60x13x11 k3 s2 p1 window-u8 xs=9370x156x12x1 ys=2710x45x6x1",
+                                 "bf16 nchw 7x70x15x20 k2 s2 plane-i64 xs=29400x420x28x1 ys=5040x72x10x1",
+                                 "f64 nchw 5x50x16x9 k3 s1 p1x0 window-u8 ys=6000x120x7x1",
+                                 "f32 nchw 2x3x226x230 k2 s2 window-u8 xs=162744x54248x240x1 ys=40680x13560x120x1",
+                                 "f32 nchw 1x3x300x310 k3 s3 p1 window-u8 xs=288000x96000x320x1",
+                                 "f32 ncdhw 9x20x4x17x19 k1x3x3 s1x2x2 window-u8 xs=32000x1600x400x20x1"};
 
 TEST(Executors, GiveTheSameBytes) {
   Random random(4);

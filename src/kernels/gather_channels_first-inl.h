@@ -36,14 +36,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 namespace gather_first {
 
-using apart::Dense;
-using apart::DenseExtent;
-using apart::kImage;
-using apart::kLine;
-using apart::kSlice;
-using apart::kTensor;
 using apart::Part;
-using apart::SliceOffset;
 
 // What blocks share. A slice is one (n, c, d); if there are several, they have no gaps.
 template <class T>

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls on channels-first tensors with gaps between lines, planes or images: most kernels take many small planes at a
+// time, or go across the ends of lines, where these follow each other. So such planes are copied, a few at a time, to
+// blocks that stay in the L1 cache.
+#ifndef PEAKPOOL_SRC_BLOCKS_H_
+#define PEAKPOOL_SRC_BLOCKS_H_
+
+#include <cstdint>
+
+#include "src/kernels/kernels.h"
+
+namespace peakpool {
+
+// Runs the kernel on the call, or on blocks of it where those are faster. Elements of x and dx have so many bytes.
+void ForwardInBlocks(ForwardKernel kernel, const ForwardCall& call, int64_t element_bytes);
+void BackwardInBlocks(BackwardKernel kernel, const BackwardCall& call, int64_t element_bytes);
+
+}  // namespace peakpool
+
+#endif  // PEAKPOOL_SRC_BLOCKS_H_
