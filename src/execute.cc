@@ -290,7 +290,9 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
     end = std::min((slice + std::max<int64_t>(slices, 1)) * height.input, lines.end);
     if (slices == 0) end = std::min(end, begin + step);
     const int64_t last = (end - 1) / height.input;
-    const Range outputs = {output_line(slice, height.FirstTouching(begin - slice * height.input)),
+    const int64_t top = begin - slice * height.input;
+    // Kernels of windows apart look at the row of windows above a gap that they begin in, too.
+    const Range outputs = {output_line(slice, std::min(height.FirstTouching(top), height.TouchingEnd(top + 1) - 1)),
                            output_line(last, height.TouchingEnd(end - last * height.input))};
     const int64_t origin = outputs.begin * line_taps, corner = origin + (g.channels_last ? channels.begin : 0);
     map.ForEachRun(outputs, [&](const OutputPosition& first, int64_t count) {

@@ -132,6 +132,7 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   const Geometry& g = whole.shape.geometry;
   const Axis& height = g.axis[kHeight];
   const int64_t o = stream->next_output++;
+  if (g.batch == 0 || g.channels == 0) return;
   const Range needed = RowsOf(height, o);
   const int64_t bytes = ElementBytes(whole.problem.type);
   // The same problem with this window's rows as its whole height; an empty window lies above a row that it never

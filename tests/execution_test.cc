@@ -32,6 +32,7 @@ const char* const kProblems[] = {"f32 nchw 4x8x64x80 k3 s2 p1 window-u8",
                                  "f16 nhwc 1x48x90x90 k3 s2 p1 window-u8",
                                  "f64 nchw 1x2x300x200 k3 s2 p1 tensor-i64",
                                  "f32 ncdhw 1x2x20x64x64 k3 s2 p1 window-u8",
+                                 "f32 nchw 2x3x300x300 k1x2 s4x2 plane-i64",
                                  "f32 nchw 6x64x14x14 k3 s1 p1 window-u8 xs=12560x196x14x1",
                                  "f32 nchw 19x60x13x11 k3 s2 p1 window-u8 xs=9370x156x12x1 ys=2710x45x6x1",
                                  "bf16 nchw 7x70x15x20 k2 s2 plane-i64 xs=29400x420x28x1 ys=5040x72x10x1",
@@ -150,6 +151,64 @@ TEST(Planes, OfSlicesAndImagesMatchTheReference) {
         const Bytes x = RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random);
         const Forward expected = SameForward(plan, reference, x);
         if (IsFloatType(type)) SameGradients(plan, reference, expected.index, &random);
+      }
+    }
+  }
+}
+
+// Slices that kernels take for planes where they follow each other, in memory of another order as well, or do not.
+TEST(Planes, OfSomeSlicesMatchTheReference) {
+  Random random(10);
+  for (const char* text :
+       {"nchw 1x4x2x4x5 k1x3x3 s2x1x1 p0x1x1 xs=160x20x80x5x1", "nchw 1x4x2x4x5 k1 s2x1x1",
+        "nchw 2x9x5x6x7 k1x3x3 s3x1x1 p0x1x1", "nchw 2x3x4x5x6 k1x3x3 s2x1x1 p0x1x1 xs=360x30x90x6x1",
+        "nchw 1x70x2x9x9 k1x2x2 s2x2x2 xs=11340x81x5670x9x1"}) {
+    for (int32_t type = 0; type < kTypes; ++type) {
+      peakpool_problem problem = Parsed("f32 ncdhw" + std::string(text + 4));
+      problem.type = type;
+      problem.index_format = PEAKPOOL_INDEX_WINDOW_U8;
+      const Plan plan(problem);
+      ASSERT_TRUE(plan) << plan.error();
+      problem.algorithm = PEAKPOOL_IM2COL;
+      const Plan reference(problem);
+      const Bytes x = RandomElements(type, InputBytes(plan.problem()), Fill::kTies, &random);
+      for (int side = 0; side < 2; ++side) {
+        const Forward expected = SameForward(plan, reference, x);
+        if (IsFloatType(type)) SameGradients(plan, reference, expected.index, &random);
+      }
+    }
+  }
+}
+
+// Windows that reach so many slices of a depth that scratch does not hold them.
+TEST(Depth, OfFarReachMatchesTheReference) {
+  Random random(11);
+  for (const char* text :
+       {"f32 ndhwc 1x7x1100x2x2 k2x1x1 s1 d600x1x1 window-u8", "u8 ndhwc 1x7x2500x2x2 k2x1x1 s1 d1100x1x1 window-u8",
+        "f64 ncdhw 1x1x1500x2x5 k700x1x3 s1 plane-i64", "f32 ncdhw 1x1x1500x2x5 k1100x1x3 s1 plane-i32",
+        "i8 ncdhw 1x2x1300x3x4 k600x1x1 s2x1x1 window-u16", "bf16 ndhwc 1x3x1200x2x3 k520x1x2 s1 window-u16"}) {
+    const Plan plan(Parsed(text)), reference(Im2col(text));
+    ASSERT_TRUE(plan && reference) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    SameForward(plan, reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random));
+  }
+}
+
+TEST(Padding, IsNotTakenForTheLowestElements) {
+  for (const std::string& target : Targets()) {
+    for (int32_t type = 0; type < kTypes; ++type) {
+      for (const char* text :
+           {"f32 nchw 1x1x10x13 k1x20 s1 p0x10 window-u8", "f32 nchw 1x2x10x13 k1x100 s1 p0x90 window-u8",
+            "f32 nchw 1x1x4x70 k3x60 s1 p1x50 window-u8", "f32 nhwc 1x3x10x13 k1x20 s1 p0x10 window-u8",
+            "f32 nchw 1x1x4x150 k1x198 s1 p0x157:159 window-u8", "f32 nhwc 1x20x40x6 k50x1 s1 p40x0 window-u8"}) {
+        peakpool_problem problem = Parsed(text);
+        problem.type = type;
+        problem.target = target.c_str();
+        const Plan plan(problem);
+        ASSERT_TRUE(plan) << plan.error();
+        problem.algorithm = PEAKPOOL_IM2COL;
+        SCOPED_TRACE(target);
+        SameForward(plan, Plan(problem), LowestElements(type, InputBytes(plan.problem())));
       }
     }
   }

@@ -113,6 +113,7 @@ const char* const kGeometries[] = {
     "nhwc 2x3x6x8 k3 s2 p1 xs=24x1x48x3 ys=12x1x24x3",
     "nchw 0x3x5x6 k3",
     "nhwc 2x0x5x6 k3",
+    "nhwc 3x0x5x4 k3x2 s1x4 p1:1x1:0 ys=5x1x1x0",
     "nchw 1x2x9x7 a3x1",
     "nchw 1x2x7x9 a3x4",
     "nhwc 1x3x10x9 a4x2",

@@ -248,7 +248,7 @@ class SeparablePlan {
     if (deep_) {
       tile_ = ShrinkToFit(std::min<int64_t>(depth_.output, 8));
       // Or small blocks would reduce rows more often than the depth has taps.
-      deep_ = tile_.taps_y == height_.kernel &&
+      deep_ = Fits(tile_) && tile_.taps_y == height_.kernel &&
               Span(tile_.rows, height_.kernel, height_) <= depth_.kernel * tile_.rows * height_.stride;
     }
     if (!deep_) tile_ = ShrinkToFit(1);

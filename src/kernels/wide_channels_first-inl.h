@@ -368,7 +368,7 @@ template <class TI>
     for (int64_t r = 0; r < rows; ++r, row = hn::Add(row, step)) {
       TI* HWY_RESTRICT to = taps + r * pitch + j;
       hn::StoreU(hn::Add(hn::LoadU(di, to), hn::IfThenElseZero(inside, row)), di, to);
-      if (j == 0) SkipPadding(w, 0, width, static_cast<TI>(r * w.kernel), to);
+      SkipPadding(w, j, HWY_MIN(j + n, width), static_cast<TI>(r * w.kernel), to);
     }
   }
 }

@@ -374,7 +374,7 @@ class FlatDriver : public FlatPlanes {
         planes = HWY_MIN(at_a_time, walk.planes - p);
         const int64_t x_at = walk.x + p * g.input.channel;
         x = static_cast<const T*>(call.x) + x_at;
-        x_size = walk.x_end - walk.x - (dense(g.input) ? p * plane : 0);
+        x_size = HWY_MAX(walk.x_end - x_at, (dense(g.input) ? walk.planes - p : 1) * plane);
         x_before = dense(g.input) ? p * plane : 0;
         T* y = static_cast<T*>(call.y) + walk.y + p * g.output.channel;
         uint8_t* y_taps =
