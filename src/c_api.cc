@@ -9,6 +9,7 @@
 #include "src/error.h"
 #include "src/execute.h"
 #include "src/executor.h"
+#include "src/explain.h"
 #include "src/indices.h"
 #include "src/overlap.h"
 #include "src/plan.h"

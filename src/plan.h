@@ -23,7 +23,6 @@ struct peakpool_plan {
 namespace peakpool {
 
 peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** plan);
-size_t Explain(const peakpool_plan& plan, char* buffer, size_t size);
 
 // The i-th usable target, best first, or null.
 const char* TargetName(int i);
