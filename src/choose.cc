@@ -8,7 +8,7 @@ bool IsFusedPair(const Axis& axis) {
   return (axis.kernel == 2 || axis.kernel == 3) && (axis.stride == 1 || axis.stride == 2);
 }
 
-// Their windows differ in size, which only general kernels take.
+// Whether some axis is adaptive with windows of unequal sizes; only the general kernels take those.
 bool IsAdaptive(const Geometry& g) { return g.axis[0].adaptive || g.axis[1].adaptive || g.axis[2].adaptive; }
 constexpr char kAdaptive[] = "adaptive windows of unequal sizes";
 

@@ -231,13 +231,7 @@ HWY_INLINE hn::Vec<D> LoadBlocks(D d, const hn::TFromD<D>* p, const int32_t* at)
     return hn::Combine(d, LoadBlocks(dh, p, at + kHalf), LoadBlocks(dh, p, at));
   }
 }
-// The upper half of the lanes, where vectors have halves.
-template <class D, class V>
-HWY_INLINE auto UpperLanes(D d, V v) {
-  return hn::UpperHalf(d, v);
-}
-
-// And to there.
+// Stores 16-byte block i of the vector at p + at[i].
 template <class D>
 HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* at) {
   if constexpr (hn::MaxLanes(d) * sizeof(hn::TFromD<D>) <= 16) {
@@ -248,6 +242,12 @@ HWY_INLINE void StoreBlocks(D d, hn::Vec<D> v, hn::TFromD<D>* p, const int32_t* 
     StoreBlocks(dh, hn::LowerHalf(dh, v), p, at);
     StoreBlocks(dh, hn::UpperHalf(dh, v), p, at + kHalf);
   }
+}
+
+// The upper half of the lanes, where vectors have halves.
+template <class D, class V>
+HWY_INLINE auto UpperLanes(D d, V v) {
+  return hn::UpperHalf(d, v);
 }
 
 // The vector of two halves.

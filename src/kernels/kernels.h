@@ -54,7 +54,7 @@ using BackwardKernel = void (*)(const BackwardCall&);
 struct Kernels {
   int64_t target;  // the Highway target these were compiled for
   size_t lanes;    // elements per vector
-  // Windows of 2x2 and 3x3 fused over both axes (window_channels_*-inl.h).
+  // Small windows, and channels-last any that do not overlap (window_channels_*-inl.h).
   ForwardKernel window_channels_first;
   ForwardKernel window_channels_last;
   // Wider ones, one axis after the other in registers (wide_channels_*-inl.h).
@@ -62,12 +62,12 @@ struct Kernels {
   ForwardKernel wide_channels_last;
   // Any geometry: one axis after the other through scratch (separable.cc).
   ForwardKernel separable;
-  // Bounds `count` contiguous elements in place.
-  void (*clamp)(void* elements, int64_t count, const void* lower, const void* upper);
-  // The gradients of those windows (gather_channels_*-inl.h), and of any that do not overlap (gather_apart-inl.h), from
-  // window-u8 indices.
+  // Gradients of 2x2 and 3x3 windows (gather_channels_*-inl.h) and of any that do not overlap (gather_apart-inl.h),
+  // from window-u8 indices.
   BackwardKernel gather_channels_first;
   BackwardKernel gather_channels_last;
+  // Bounds `count` contiguous elements in place.
+  void (*clamp)(void* elements, int64_t count, const void* lower, const void* upper);
 };
 
 // The kernels of each type for the best of `targets` (a mask of HWY_* bits) that is compiled in, null if none is:

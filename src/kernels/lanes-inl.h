@@ -17,7 +17,7 @@ namespace peakpool {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Bit patterns of +inf and of the canonical quiet NaN; `lane` is the signed integer of the element's width.
+// Bit patterns of +inf and of the canonical quiet NaN, as the signed integer of the type's width.
 template <class T>
 struct FloatBits;
 template <>
@@ -295,9 +295,8 @@ struct SumLanes {
     }
   }
 
-  // `seen` starts as 0 and becomes NaN where a value, none or any of those whose sums are stored, is NaN or infinite:
-  // no other gradients have NaN sums. (An unordered compare of the sums themselves costs 40 to 170 % channels-first,
-  // for masks are slow to chain.)
+  // `seen` starts as 0 and becomes NaN once a noted value is NaN or infinite; without such a value no sum is NaN. (An
+  // unordered compare of the sums themselves costs 40 to 170 % channels-first, for masks are slow to chain.)
   template <class D, class V = hn::Vec<D>>
   static HWY_INLINE V NoteNan(D d, V seen, V v) {
     if constexpr (std::is_floating_point<T>::value) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Small windows channels-first that have a depth: the loop over vectors; see window_depth.cc for what drives it.
+// Small windows that have a depth, in both layouts: the loop over vectors; see window_depth.cc for what drives it.
 #if defined(PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_INL_H_

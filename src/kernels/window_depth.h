@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The seam of small windows channels-first that have a depth: what drives them (window_depth.cc) is compiled once and
+// The seam of small windows that have a depth, in both layouts: what drives them (window_depth.cc) is compiled once and
 // knows lanes only by their size; the loop over vectors (window_depth-inl.h) is compiled per target and type.
 #ifndef PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_H_
 #define PEAKPOOL_SRC_KERNELS_WINDOW_DEPTH_H_
