@@ -19,6 +19,10 @@ inline bool IsFar(const Geometry& g, int64_t size, int64_t megabytes = 4) {
   return g.Planes() * plane * size > megabytes << 20;
 }
 
+// Strips of a line have tables of three kinds: the first one's, those of the ones between, which are alike, and the
+// last one's.
+inline int64_t StripKind(int64_t strip, int64_t strips) { return strip == 0 ? 0 : strip + 1 < strips ? 1 : 2; }
+
 // Walks the depth slices that lines [begin, end) of a call lie in; neighbouring whole planes come as one group. Offsets
 // are in elements from the bases. The *_end are where the dense run around the slice ends: what may be read, or written
 // by this call, beyond a line.

@@ -104,11 +104,8 @@ HWY_INLINE void PrefetchPairAhead(D /*d*/, const T* lo, const T* hi) {
   if (kWholeCacheLine<D>) PrefetchAhead(hi);
 }
 
-// Strips of a line have tables of three kinds: the first one's, those of the ones between, which are alike, and the
-// last one's.
-inline int64_t StripKind(int64_t strip, int64_t strips) { return strip == 0 ? 0 : strip + 1 < strips ? 1 : 2; }
-// The strip that tables of a kind are made for: of those between the one with the least room behind it. -1: there is
-// none.
+// The strip that tables of a kind, see StripKind, are made for: of those between the one with the least room behind it.
+// -1: there is none.
 inline int64_t StripOfKind(int64_t kind, int64_t strips) {
   if (strips <= (kind == 1 ? 2 : kind / 2)) return -1;
   return kind == 0 ? 0 : kind == 1 ? strips - 2 : strips - 1;

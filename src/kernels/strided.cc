@@ -293,7 +293,7 @@ class StridedRun {
       });
       StridedCode in = Code(code, 1);
       in.steps = 1;
-      const int64_t kind = Kind(strip);  // has to be the first one's now
+      const int64_t kind = StripKind(strip, strips_);  // has to be the first one's now
       in.tables = tables_ + kind * kTables * n_ * size_;
       in.limited[0] = limited_[kind];
       code[1 + units_] -= static_cast<int32_t>(kind * kTables * n_);
@@ -311,9 +311,6 @@ class StridedRun {
     return nan;
   }
 
-  // The first, the last or some strip between.
-  int64_t Kind(int64_t strip) const { return strip == 0 ? 0 : strip == strips_ - 1 ? 2 : 1; }
-
   // `count` lanes of a value.
   void Fill(char* to, int64_t count, int64_t value) const {
     const size_t lanes = static_cast<size_t>(std::max<int64_t>(count, 0));
@@ -330,7 +327,7 @@ class StridedRun {
     const int64_t columns = n_ / lines_;
     for (int64_t kind = 0; kind < kKinds; ++kind) {
       const int64_t strip = kind < 2 ? kind : strips_ - 1;
-      if (strip >= strips_ || Kind(strip) != kind) continue;
+      if (strip >= strips_ || StripKind(strip, strips_) != kind) continue;
       const int64_t first = strip * strip_, column = 2 * first - width_.pad_before;
       const int64_t outputs = std::min(strip_, width_.output - first);
       limited_[kind] = column < 0 || column + 2 * (outputs - 1) + width_.kernel > width_.input;

@@ -27,7 +27,7 @@ template <class L>
 constexpr bool kHasByteStrips =
     sizeof(typename L::Lane) == 1 && kHasLookup<int16_t>&& kWholeCacheLine<hn::ScalableTag<int16_t>>;
 
-// What lies at the first strip, a middle one, and the last one.
+// Tables for one kind of strip, see StripKind.
 struct ByteStripTables {
   static constexpr int64_t kLanes = 32;
   int16_t third[kLanes];       // lanes of pairs, then of those whose lower byte is the upper one, in which it lies
@@ -38,7 +38,7 @@ struct ByteStripTables {
 
 struct ByteStripsCall : StripPlanes {
   const ByteStripTables* tables;
-  int64_t strips, strip, pad;  // so many, so many outputs apart
+  int64_t strips, strip, pad;  // strips per line; outputs from one strip to the next
   bool far;                    // see IsFar
 };
 

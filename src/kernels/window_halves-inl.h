@@ -29,7 +29,7 @@ template <class L>
 constexpr bool kHasHalfStrips =
     std::is_same<L, HalfLanes>::value&& kHasLookup<int16_t>&& kWholeCacheLine<hn::ScalableTag<int16_t>>;
 
-// What lies at the first strip, a middle one, and the last one.
+// Tables for one kind of strip, see StripKind.
 struct HalfStripTables {
   static constexpr int64_t kLanes = 32;
   int16_t limit[2 * kLanes];   // of each column's key: that of NaN, or the lowest for columns that are none
@@ -40,7 +40,7 @@ struct HalfStripTables {
 struct HalfStripsCall : StripPlanes {
   const HalfStripTables* tables;
   const int16_t* taps;    // vectors of the lanes of two that are first, second and third taps
-  int64_t strips, strip;  // so many, so many outputs apart
+  int64_t strips, strip;  // strips per line; outputs from one strip to the next
   bool far;               // see IsFar
   bool two;  // lines so short that the second vector, and the second half of a vector of outputs, is another plane's
 };

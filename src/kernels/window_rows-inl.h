@@ -31,7 +31,7 @@ template <class L>
 constexpr bool kHasRows =
     sizeof(typename L::Lane) <= 2 && kHasLookup<int16_t>&& kWholeCacheLine<hn::ScalableTag<int16_t>>;
 
-// What lies at the first strip, a middle one, and the last one.
+// Tables for one kind of strip, see StripKind.
 struct RowTables {
   static constexpr int64_t kLanes16 = 32;
   int16_t left[kLanes16], right[kLanes16];  // 16-bit lanes of the first and the third column; bytes are loaded thrice
