@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of kernels of one element type on one Highway target. Kernels know nothing of plans, executors or the API;
-// everything above this table is type-erased.
+// everything above this table is type-erased, but for the reference, lists of a few taps, clamp bounds and the scatter.
 #ifndef PEAKPOOL_SRC_KERNELS_KERNELS_H_
 #define PEAKPOOL_SRC_KERNELS_KERNELS_H_
 
