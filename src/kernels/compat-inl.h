@@ -27,18 +27,23 @@ constexpr bool kHasWindowKernels = HWY_TARGET != HWY_SSSE3 && HWY_TARGET != HWY_
 // Whether the general engine has lanes of 8 and 16 bits; without, narrow elements are pooled in 32-bit lanes.
 constexpr bool kHasNarrowLoops = kHasWindowKernels;
 
-constexpr bool kHas32Registers = !HWY_ARCH_X86 || HWY_TARGET <= HWY_AVX3;
+// Highway numbers x86's targets below all others, better ones lower.
+constexpr bool kHasAvx512 = HWY_TARGET <= HWY_AVX3;
+constexpr bool kHas32Registers = !HWY_ARCH_X86 || kHasAvx512;
+
+// Whether vectors have a size that is known here.
+constexpr bool kHasFixedSize = !HWY_HAVE_SCALABLE;
 
 // Whether Highway converts between f16 and f32 exactly and with one rounding to nearest even: it truncates where there
 // is no instruction.
-constexpr bool kHasHalfConversions = HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2;
+constexpr bool kHasHalfConversions = HWY_TARGET <= HWY_AVX2;
 
 // v, in a register from here on: g++ otherwise loads an operand again for each use, or builds a constant anew.
 template <class V>
 HWY_INLINE V InRegister(V v) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
+#if HWY_TARGET <= HWY_AVX3 && HWY_COMPILER_GCC_ACTUAL
   asm("" : "+v"(v.raw));
-#elif HWY_TARGET <= HWY_SSSE3 && HWY_ARCH_X86 && HWY_COMPILER_GCC_ACTUAL
+#elif HWY_TARGET <= HWY_SSSE3 && HWY_COMPILER_GCC_ACTUAL
   asm("" : "+x"(v.raw));
 #endif
   return v;
@@ -71,7 +76,7 @@ HWY_INLINE hn::Mask<D> EitherNan(D, V a, V b) {
 // `ordered` without the lanes where a or b is NaN: one masked compare on AVX-512 (7 % of 3x3 s2 in L2).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE hn::Mask<D> AndOrdered(D d, hn::Mask<D> ordered, V a, V b) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   constexpr bool kDouble = sizeof(hn::TFromD<D>) == 8;
   if constexpr (sizeof(V) == 64 && kDouble) {
     return {_mm512_mask_cmp_pd_mask(ordered.raw, a.raw, b.raw, _CMP_ORD_Q)};
@@ -164,12 +169,12 @@ HWY_INLINE V OddLanes(D d, V lo, V hi) {
 // InOrder mends it.
 template <class D>
 constexpr bool kHasMixedLanes =
-    HWY_ARCH_X86&& HWY_TARGET <= HWY_AVX2 &&
+    HWY_TARGET <= HWY_AVX2 &&
     sizeof(hn::TFromD<D>) == 4 && hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) == (HWY_TARGET <= HWY_AVX3 ? 64 : 32);
 
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V EvenMixed(D d, V lo, V hi) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (kHasMixedLanes<D>) return V{_mm512_shuffle_ps(lo.raw, hi.raw, 0x88)};
 #elif HWY_TARGET == HWY_AVX2
   if constexpr (kHasMixedLanes<D>) return V{_mm256_shuffle_ps(lo.raw, hi.raw, 0x88)};
@@ -178,7 +183,7 @@ HWY_INLINE V EvenMixed(D d, V lo, V hi) {
 }
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V OddMixed(D d, V lo, V hi) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (kHasMixedLanes<D>) return V{_mm512_shuffle_ps(lo.raw, hi.raw, 0xDD)};
 #elif HWY_TARGET == HWY_AVX2
   if constexpr (kHasMixedLanes<D>) return V{_mm256_shuffle_ps(lo.raw, hi.raw, 0xDD)};
@@ -189,7 +194,7 @@ HWY_INLINE V OddMixed(D d, V lo, V hi) {
 // same.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V SlideUp1Mixed(D d, V before, V cur) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (kHasMixedLanes<D>) {
     const __m512i from = _mm512_set_epi32(14, 11, 12, 9, 10, 7, 8, 5, 6, 3, 4, 1, 2, 13, 0, 16);
     return V{_mm512_permutex2var_ps(cur.raw, from, before.raw)};
@@ -204,7 +209,7 @@ HWY_INLINE V SlideUp1Mixed(D d, V before, V cur) {
 }
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V InOrder(D d, V mixed) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (kHasMixedLanes<D>) {
     const hn::Repartition<int64_t, D> d64;
     const __m512i from = _mm512_set_epi64(7, 5, 3, 1, 6, 4, 2, 0);
@@ -410,13 +415,12 @@ HWY_INLINE void StorePairs(D d, V even, V odd, hn::TFromD<D>* HWY_RESTRICT to) {
 
 // Whether PairHalves and PairTaps exist for vectors of D, halves of whole ones.
 template <class D>
-constexpr bool kHasPairedHalves = HWY_TARGET <= HWY_AVX3&& HWY_ARCH_X86 &&
-                                  sizeof(hn::TFromD<D>) == 4 && hn::MaxLanes(D()) == 8;
+constexpr bool kHasPairedHalves = HWY_TARGET <= HWY_AVX3 && sizeof(hn::TFromD<D>) == 4 && hn::MaxLanes(D()) == 8;
 
 // A whole vector of even[0], odd[0], even[1], odd[1] and so on; and of what LoadTaps loads.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE auto PairHalves(D /*d*/, V even, V odd) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   const __m512i order = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   return hn::Vec<hn::ScalableTag<float>>{
       _mm512_permutex2var_ps(_mm512_castps256_ps512(even.raw), order, _mm512_castps256_ps512(odd.raw))};
@@ -427,7 +431,7 @@ HWY_INLINE auto PairHalves(D /*d*/, V even, V odd) {
 }
 template <class D, class Taps>
 HWY_INLINE auto PairTaps(D /*d*/, Taps even, Taps odd) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   return hn::Vec<hn::Rebind<uint8_t, hn::ScalableTag<float>>>{_mm_unpacklo_epi8(even.raw, odd.raw)};
 #else
   static_cast<void>(odd);
@@ -439,7 +443,7 @@ HWY_INLINE auto PairTaps(D /*d*/, Taps even, Taps odd) {
 template <class DI, class VI = hn::Vec<DI>>
 HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
   const hn::Rebind<uint8_t, DI> d8;
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   // One truncation, where Highway's saturating DemoteTo takes five operations.
   static_cast<void>(di);
   using VI512 = hn::Vec<hn::ScalableTag<hn::TFromD<DI>>>;
@@ -474,7 +478,7 @@ HWY_INLINE void StoreBytes(DI di, VI v, uint8_t* HWY_RESTRICT to) {
 // Two vectors of them to two places: where bytes take several steps, most are shared.
 template <class DI, class VI = hn::Vec<DI>>
 HWY_INLINE void StoreBytesPair(DI di, VI a, VI b, uint8_t* HWY_RESTRICT to_a, uint8_t* HWY_RESTRICT to_b) {
-#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+#if HWY_TARGET == HWY_AVX2
   if constexpr (sizeof(VI) == 32 && sizeof(hn::TFromD<DI>) == 4) {
     static_cast<void>(di);
     const __m256i words = _mm256_packs_epi32(a.raw, b.raw), bytes = _mm256_packus_epi16(words, words);
@@ -493,7 +497,7 @@ HWY_INLINE void StoreBytesPair(DI di, VI a, VI b, uint8_t* HWY_RESTRICT to_a, ui
 template <class D>
 HWY_INLINE auto LoadTaps(D /*d*/, const uint8_t* HWY_RESTRICT p) {
   const hn::Rebind<uint8_t, D> d8;
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   return hn::LoadU(d8, p);
 #else
   const hn::RebindToSigned<D> di;
@@ -510,7 +514,7 @@ HWY_INLINE auto LoadTaps(D /*d*/, const uint8_t* HWY_RESTRICT p) {
 // `tap` in every lane of what LoadTaps returns.
 template <class D>
 HWY_INLINE auto SetTap(D /*d*/, int tap) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   return hn::Set(hn::Rebind<uint8_t, D>(), static_cast<uint8_t>(tap));
 #else
   using DI = hn::RebindToSigned<D>;
@@ -521,7 +525,7 @@ HWY_INLINE auto SetTap(D /*d*/, int tap) {
 // Taps plus `by` of up to 255: no tap's number where that is 255.
 template <class D, class Taps>
 HWY_INLINE Taps AddTaps(D /*d*/, Taps taps, Taps by) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   return hn::SaturatedAdd(taps, by);
 #else
   return hn::Add(taps, by);
@@ -531,7 +535,7 @@ HWY_INLINE Taps AddTaps(D /*d*/, Taps taps, Taps by) {
 // A mask of what LoadTaps returns as one of lanes.
 template <class D, class TapMask>
 HWY_INLINE hn::Mask<D> LanesOfTaps(D d, TapMask mask) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   static_cast<void>(d);
   using Raw = decltype(hn::Mask<D>::raw);
 #if HWY_COMPILER_CLANG
@@ -550,7 +554,7 @@ HWY_INLINE hn::Mask<D> LanesOfTaps(D d, TapMask mask) {
 // A mask of lanes as one of what LoadTaps returns.
 template <class D, class M>
 HWY_INLINE auto TapsWhere(D /*d*/, M mask) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   using TapMask = hn::Mask<hn::Rebind<uint8_t, D>>;
   return TapMask{static_cast<decltype(TapMask::raw)>(mask.raw)};
 #else
@@ -561,7 +565,7 @@ HWY_INLINE auto TapsWhere(D /*d*/, M mask) {
 // Stores what LoadTaps loads.
 template <class D, class Taps>
 HWY_INLINE void StoreTaps(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   hn::StoreU(taps, hn::Rebind<uint8_t, D>(), to);
   static_cast<void>(d);
 #else
@@ -572,7 +576,7 @@ HWY_INLINE void StoreTaps(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
 // The same of mixed lanes.
 template <class D, class Taps>
 HWY_INLINE void StoreTapsMixed(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (kHasMixedLanes<D>) {
     const Taps order{_mm_set_epi8(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0)};
     taps = hn::TableLookupBytes(taps, order);
@@ -590,11 +594,11 @@ HWY_INLINE void StoreTapsMixed(D d, Taps taps, uint8_t* HWY_RESTRICT to) {
 }
 
 // Whether tap numbers of two vectors of 32-bit lanes are one vector of 16-bit lanes, in an order of the type's own.
-constexpr bool kHasPackedTaps = HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86;
+constexpr bool kHasPackedTaps = HWY_TARGET == HWY_AVX2;
 
 template <class DI, class VI = hn::Vec<DI>>
 HWY_INLINE auto PackTaps(DI /*di*/, VI lo, VI hi) {
-#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+#if HWY_TARGET == HWY_AVX2
   return hn::Vec<hn::Repartition<int16_t, DI>>{_mm256_packs_epi32(lo.raw, hi.raw)};
 #else
   static_cast<void>(hi);
@@ -604,7 +608,7 @@ HWY_INLINE auto PackTaps(DI /*di*/, VI lo, VI hi) {
 // Stores two such vectors as bytes: 16 at `to`, and as many of the other one `pitch` after it, which may overlap.
 template <class DI, class V16>
 HWY_INLINE void StorePackedTaps(DI /*di*/, V16 first, V16 second, int64_t pitch, uint8_t* HWY_RESTRICT to) {
-#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+#if HWY_TARGET == HWY_AVX2
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first.raw, second.raw), order);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(bytes));
@@ -617,7 +621,7 @@ HWY_INLINE void StorePackedTaps(DI /*di*/, V16 first, V16 second, int64_t pitch,
 // Stores four vectors of tap numbers, negated, of which each block of 16 bytes has every second one.
 template <class DI, class VI>
 HWY_INLINE void StoreBlocksOfTaps(DI /*di*/, VI t0, VI t1, VI t2, VI t3, uint8_t* HWY_RESTRICT to) {
-#if HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86
+#if HWY_TARGET == HWY_AVX2
   const __m256i words0 = _mm256_packs_epi32(t0.raw, t1.raw), words1 = _mm256_packs_epi32(t2.raw, t3.raw);
   const __m256i bytes = _mm256_abs_epi8(_mm256_packs_epi16(words0, words1));
   const __m128i even = _mm256_castsi256_si128(bytes), odd = _mm256_extracti128_si256(bytes, 1);
@@ -631,7 +635,7 @@ HWY_INLINE void StoreBlocksOfTaps(DI /*di*/, VI t0, VI t1, VI t2, VI t3, uint8_t
 // Stores what LoadTaps loads in another order: of lanes, or of bytes where taps are.
 template <class D, class Taps, class VI>
 HWY_INLINE void StoreTapsInOrder(D d, Taps taps, VI lanes, const uint8_t* bytes, uint8_t* HWY_RESTRICT to) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   static_cast<void>(lanes);
   StoreTaps(d, hn::TableLookupBytes(taps, hn::LoadU(hn::Rebind<uint8_t, D>(), bytes)), to);
 #else
@@ -643,7 +647,7 @@ HWY_INLINE void StoreTapsInOrder(D d, Taps taps, VI lanes, const uint8_t* bytes,
 // Lanes from `first` on; in memory, `ramp` is 0 for the lanes of a vector, then -1.
 template <class D>
 HWY_INLINE hn::Mask<D> LanesFrom(D d, size_t first, const hwy::MakeSigned<hn::TFromD<D>>* HWY_RESTRICT ramp) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   static_cast<void>(ramp);
   static_cast<void>(d);
   return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(~0u << first)};
@@ -655,7 +659,7 @@ HWY_INLINE hn::Mask<D> LanesFrom(D d, size_t first, const hwy::MakeSigned<hn::TF
 // Lanes whose bits are set, on targets with masks of bits.
 template <class D>
 HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint64_t bits) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   static_cast<void>(d);
   return hn::Mask<D>{static_cast<decltype(hn::Mask<D>::raw)>(bits)};
 #else
@@ -667,7 +671,7 @@ HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint64_t bits) {
 // of 16-bit lanes where the mask has these.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LoadSome(D d, V v, hn::Mask<D> mask, const hn::TFromD<D>* HWY_RESTRICT p) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (sizeof(V) == 64 && sizeof(hn::TFromD<D>) == 1) return V{_mm512_mask_loadu_epi8(v.raw, mask.raw, p)};
   if constexpr (std::is_same<V, hn::Vec<hn::ScalableTag<float>>>::value)
     return V{_mm512_mask_loadu_ps(v.raw, mask.raw, p)};
@@ -676,7 +680,7 @@ HWY_INLINE V LoadSome(D d, V v, hn::Mask<D> mask, const hn::TFromD<D>* HWY_RESTR
 }
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void StoreSomeBytes(D d, V v, hn::Mask<D> mask, uint8_t* HWY_RESTRICT to) {
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
+#if HWY_TARGET <= HWY_AVX3
   if constexpr (sizeof(V) == 64) {
     // Compilers otherwise truncate in the store, which takes longer.
     const hn::Vec<hn::Rebind<uint8_t, D>> bytes =
@@ -706,8 +710,7 @@ HWY_INLINE hn::Mask<D> TapIs(D d, Taps taps, int tap) {
 
 // Whether StreamPairs exists for vectors of D.
 template <class D>
-constexpr bool kHasStreamPairs = HWY_TARGET <= HWY_AVX2&& HWY_ARCH_X86&& hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >=
-                                     32 &&
+constexpr bool kHasStreamPairs = HWY_TARGET <= HWY_AVX2&& hn::MaxLanes(D()) * sizeof(hn::TFromD<D>) >= 32 &&
                                  sizeof(hn::TFromD<D>) == 4;
 
 // StorePairs to an aligned address, around the caches.

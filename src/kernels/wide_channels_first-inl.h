@@ -1171,8 +1171,8 @@ struct PlanesAbreast {
   using TI = hwy::MakeSigned<typename L::Lane>;
   static constexpr int64_t kMostOffsets = kFirstOffsets / 2;  // per axis
   // Vectors of blocks of four lanes.
-  static constexpr bool kHas = !HWY_HAVE_SCALABLE && !kHasLookupOfTwo && sizeof(T) == 4 &&
-                               hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >= 8;
+  static constexpr bool kHas =
+      kHasFixedSize && !kHasLookupOfTwo && sizeof(T) == 4 && hn::MaxLanes(hn::ScalableTag<typename L::Lane>()) >= 8;
 
   const ForwardCall& call;
   const Geometry& g;

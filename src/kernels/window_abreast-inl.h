@@ -25,7 +25,7 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class L>
-constexpr bool kHasAbreast = std::is_same<typename L::Lane, float>::value&& HWY_TARGET <= HWY_AVX3&& HWY_ARCH_X86;
+constexpr bool kHasAbreast = std::is_same<typename L::Lane, float>::value&& kHasAvx512;
 
 struct AbreastCall : StripPlanes {
   static constexpr int64_t kLanes = 16, kStrip = kLanes - 1;  // kStrip outputs from strip to strip

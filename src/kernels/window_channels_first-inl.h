@@ -707,7 +707,7 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
   }
   // Shorter lines of f32 and f64 are strips or flat planes, nearly all.
   constexpr bool kHalves = kSmall && hn::MaxLanes(D()) >= 32;
-  if constexpr (!HWY_HAVE_SCALABLE && kBytes >= 32 && kHalves) {
+  if constexpr (kHasFixedSize && kBytes >= 32 && kHalves) {
     return FindLineKernel<L, kTaps>(hn::Half<D>(), width, square);
   } else {
     return nullptr;

@@ -215,7 +215,7 @@ bool PoolStridedLines(const ForwardCall& call, const L& lanes, ForwardKernel sep
   }
   // With AVX-512, most short lines of 16 bits are window_halves-inl.h's.
   constexpr bool kBlocks = sizeof(Lane) == 1 || (sizeof(Lane) == 2 && !kHasHalfStrips<L>);
-  if constexpr (!HWY_HAVE_SCALABLE && kBlocks && hn::MaxLanes(d) * sizeof(Lane) > kStridedBlock) {
+  if constexpr (kHasFixedSize && kBlocks && hn::MaxLanes(d) * sizeof(Lane) > kStridedBlock) {
     in.blocks = taps ? &PoolStrided<L, true, true> : &PoolStrided<L, false, true>;
   }
   return ForwardStrided(call, in, separable);
