@@ -22,6 +22,7 @@
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/slice_walk.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -488,11 +489,9 @@ template <class I>
   }
 }
 
-// From so many bytes of dx on no cache holds them until they are read. Written around the caches, 2x2 over 64x572x572
-// takes 2.0 ms instead of 3.4 channels-last, 2x2x2 over 128x16x56x56 0.47 instead of 0.69, 3x3 s2 over
-// 32x64x112x112 4.1 instead of 5.8.
-constexpr int64_t kFarBytes = 24 << 20;
-inline bool IsFar(const BackwardCall& call, size_t element) {
+// Whether dx is far. 2x2 over 64x572x572 takes 2.0 ms instead of 3.4 channels-last, 2x2x2 over 128x16x56x56 0.47
+// instead of 0.69, 3x3 s2 over 32x64x112x112 4.1 instead of 5.8.
+inline bool WritesAroundCaches(const BackwardCall& call, size_t element) {
   const Geometry& g = *call.geometry;
   const int64_t line = g.axis[kWidth].input * (g.channels_last ? g.channels : 1);
   return !call.accumulate && g.InputLines() * line * static_cast<int64_t>(element) >= kFarBytes;
@@ -510,7 +509,7 @@ template <class I>
   const int64_t step = height.output == 1 ? height.input : height.stride;
   // Lines begin at pairs of elements of a cache line.
   const Strides& s = g.input;
-  const bool far = kHasStreamPairs<hn::ScalableTag<I>> && IsFar(call, sizeof(I)) &&
+  const bool far = kHasStreamPairs<hn::ScalableTag<I>> && WritesAroundCaches(call, sizeof(I)) &&
                    ((s.batch | s.channel | s.axis[kDepth] | s.axis[kHeight]) & 1) == 0 &&
                    reinterpret_cast<uintptr_t>(dx) % (2 * sizeof(I)) == 0;
   if (depth.input == 1 && depth.output == 1 && depth.kernel == 1 && height.pad_before == 0 &&

@@ -307,7 +307,7 @@ inline bool FarRows(const BackwardCall& call, size_t element) {
   const Strides& s = g.input;
   constexpr int64_t kLine = 64;
   const int64_t line = kLine / static_cast<int64_t>(element);
-  return g.axis[kWidth].stride == 2 && apart::IsFar(call, element) &&
+  return g.axis[kWidth].stride == 2 && apart::WritesAroundCaches(call, element) &&
          ((s.batch | s.channel | s.axis[kDepth] | s.axis[kHeight] | g.axis[kWidth].input) & (line - 1)) == 0 &&
          reinterpret_cast<uintptr_t>(call.dx) % kLine == 0;
 }

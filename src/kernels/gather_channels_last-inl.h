@@ -44,19 +44,19 @@ struct GatherPlane {
   const Strides& tap_strides;
   bool accumulate;
   int tap_base;  // the number of the first tap of the windows' depth slice that this plane is
-  bool far;      // whole vectors of dx are written around the caches, see IsFar
+  bool far;      // whole vectors of dx are written around the caches, see WritesAroundCaches
 };
 
 // Whether vectors are aligned, too.
 template <class T>
-bool IsFar(const BackwardCall& call) {
+bool WritesAroundCaches(const BackwardCall& call) {
   const Geometry& g = *call.geometry;
   const int64_t vector = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<uint8_t>()));
   const int64_t size = static_cast<int64_t>(sizeof(T)), n = vector / size;
   const Strides& s = g.input;
   const bool aligned = ((s.batch | s.axis[kDepth] | s.axis[kHeight] | s.axis[kWidth] | g.channels) & (n - 1)) == 0 &&
                        reinterpret_cast<uintptr_t>(call.dx) % static_cast<uintptr_t>(vector) == 0;
-  return aligned && apart::IsFar(call, sizeof(T));
+  return aligned && apart::WritesAroundCaches(call, sizeof(T));
 }
 
 // The `count` windows that cover position i of an axis, ascending, from `first` on, each `step` from the one before;
@@ -686,7 +686,7 @@ template <class L, class I>
   const bool rebases = rebased_lines >= 4;
   const bool moves =
       g.IsApart() && !call.accumulate && g.channels >= static_cast<int64_t>(hn::Lanes(hn::ScalableTag<I>()));
-  const bool far = IsFar<T>(call);
+  const bool far = WritesAroundCaches<T>(call);
   ShuffledSum<L> shuffled(call);
   for (int64_t line = call.begin; line < call.end;) {
     const int64_t h = line % height.input, id = line / height.input % depth.input,

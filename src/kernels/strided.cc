@@ -218,7 +218,7 @@ class StridedRun {
             lines_ * g_.output.axis[kHeight],
             strip_,
             width_.kernel == 3,
-            strips_ > 1 && IsFar(g_, size_),
+            strips_ > 1 && PrefetchPays(g_, size_),
             tables_,
             {limited_[0], limited_[1], limited_[2]},
             reinterpret_cast<uint8_t*>(taps_copy_)};

@@ -210,7 +210,7 @@ template <class L>
   in.right = HWY_MIN(w.input - (first + in.x_last + n), n);
   in.stored = one ? w.output : kStrip;
   // Two rows for each line of outputs; with tap numbers from half a megabyte on (111x111, 0.8 MB: 0.91 of the time).
-  in.prefetched = IsFar(g, with_taps ? 2 * sizeof(T) : sizeof(T), 1) ? 2 * in.x_pitch : 0;
+  in.prefetched = PrefetchPays(g, with_taps ? 2 * sizeof(T) : sizeof(T), 1) ? 2 * in.x_pitch : 0;
   const auto pool = with_taps ? FindAbreast<L, true>(strips) : FindAbreast<L, false>(strips);
   for (SliceWalk walk(call, separable); walk.Next();) {
     // So many planes are redone for one NaN.

@@ -39,7 +39,7 @@ struct ByteStripTables {
 struct ByteStripsCall : StripPlanes {
   const ByteStripTables* tables;
   int64_t strips, strip, pad;  // strips per line; outputs from one strip to the next
-  bool far;                    // see IsFar
+  bool far;                    // see PrefetchPays
 };
 
 // Pools lines of some planes, of which `first` is the first row of the first window.
@@ -132,7 +132,7 @@ template <class L>
   // Of longer lines, values are faster one line after the other (224x224 of 12.8 MB would take 1.15 times as long).
   if (strips > (with_taps ? 9 : 3) || 2 * w.output <= n * strips) return false;
   ByteStripTables tables[3] = {};
-  const ByteStripsCall in = {StripPlanes(call), tables, strips, strip, pad, IsFar(g, 1)};
+  const ByteStripsCall in = {StripPlanes(call), tables, strips, strip, pad, PrefetchPays(g, 1)};
   for (int64_t kind = 0; kind < 3; ++kind) {
     ByteStripTables& to = tables[kind];
     const int64_t s = StripOfKind(kind, strips);

@@ -42,6 +42,7 @@
 #include "src/kernels/kernels.h"
 #include "src/kernels/lane_tables-inl.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/slice_walk.h"
 #include "src/kernels/window-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -64,11 +65,6 @@ struct Block {
   void* scratch;
 };
 
-// From this many bytes of x and y on, tensors are far: rows are fetched ahead, and y is written around the caches, none
-// of which would hold it until it is read (2x2 over 64x372x372 1.13 -> 0.78 ms; 2x2x2 over 128x16x56x56 0.65 -> 0.45,
-// with indices 0.90 -> 0.45; 3x3 s2 over 12x64x112x112 1.3 -> 1.0, with indices 2.3 -> 1.0). The stores gain 15 % from
-// 4 MB on, but there the next reader would pay for it.
-constexpr int64_t kFarBytes = 24 << 20;
 constexpr int64_t kAhead = 4096;  // bytes, where lines share no rows
 
 // Fetches what lies `bytes` after p, which may be beyond x.
@@ -1312,9 +1308,12 @@ constexpr Forms MakeForms() {
   return forms;
 }
 
-// Whether the forms for far tensors are to be had: of f32, and y in whole vectors.
+// Whether the forms for far tensors are to be had, of f32, and y in whole vectors: rows are fetched ahead, and y is
+// written around the caches (2x2 over 64x372x372 1.13 -> 0.78 ms; 2x2x2 over 128x16x56x56 0.65 -> 0.45, with indices
+// 0.90 -> 0.45; 3x3 s2 over 12x64x112x112 1.3 -> 1.0, with indices 2.3 -> 1.0). The stores gain 15 % from 4 MB on, but
+// there the next reader would pay for it.
 template <class L>
-bool IsFar(const ForwardCall& call, int64_t n) {
+bool WritesAroundCaches(const ForwardCall& call, int64_t n) {
   const Geometry& g = *call.geometry;
   int64_t x = 1, y = 1;
   for (const Axis& axis : g.axis) x *= axis.input, y *= axis.output;
@@ -1335,7 +1334,7 @@ void WindowChannelsLast(const ForwardCall& call, L lanes, ForwardKernel separabl
     const int64_t n = static_cast<int64_t>(hn::Lanes(hn::ScalableTag<typename L::Lane>()));
     if constexpr (std::is_same<typename L::Lane, float>::value) {
       static constexpr Forms kFarForms[2] = {MakeForms<L, false, true>(), MakeForms<L, true, true>()};
-      if (IsFar<L>(call, n)) {
+      if (WritesAroundCaches<L>(call, n)) {
         ShuffledState none;
         PoolCall(kFarForms[indices], call, &lanes, n, none, separable);
         hwy::FlushStream();

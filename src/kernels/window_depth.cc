@@ -34,7 +34,7 @@ void SliceNotPooled(const ForwardCall& call) { NotPooled(call) = true; }
     return false;
   // At 2x2x2 apart strided lines are faster (0.7 of the time), but for values of f32 that are far (1.1 to 1.5 times).
   const bool apart = d.kernel <= d.stride && d.kernel * taps <= 8;
-  if (apart && (with_taps || lanes.size != 4 || !IsFar(g, lanes.size))) return false;
+  if (apart && (with_taps || lanes.size != 4 || !PrefetchPays(g, lanes.size))) return false;
   // Where windows share no slices, fewer stay in the first-level cache (2x2x2: 0.9 of the time).
   const int64_t room = d.kernel > d.stride ? kNotPooledAt - kSlicesAt : 16 * 1024;
   const int64_t most_slices = room / (size * (lanes.size + 1));
@@ -132,7 +132,7 @@ void SliceNotPooled(const ForwardCall& call) { NotPooled(call) = true; }
 
   const int64_t row_bytes = w.input * g.input.axis[kWidth] * lanes.size;
   // From memory to the second-level cache (4x64x8x56x56: 0.8 of the time; less than that does not gain).
-  const bool fetches = channels == g.channels && g.batch * d.input * h.input * row_bytes > 24 << 20;
+  const bool fetches = channels == g.channels && g.batch * d.input * h.input * row_bytes > kFarBytes;
   Geometry slices = g;
   slices.channels = channels;
   slices.axis[kDepth] = {1, 1, 1, 1, 1, 0};

@@ -41,7 +41,7 @@ struct HalfStripsCall : StripPlanes {
   const HalfStripTables* tables;
   const int16_t* taps;    // vectors of the lanes of two that are first, second and third taps
   int64_t strips, strip;  // strips per line; outputs from one strip to the next
-  bool far;               // see IsFar
+  bool far;               // see PrefetchPays
   bool two;  // lines so short that the second vector, and the second half of a vector of outputs, is another plane's
 };
 
@@ -174,7 +174,7 @@ template <class L>
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   const bool with_taps = call.taps.base != nullptr;
   // Beyond the caches, long lines are read one after the other (2x2 on 256x224x224: 0.85 of the time).
-  const bool far = IsFar(g, sizeof(int16_t), 8);
+  const bool far = PrefetchPays(g, sizeof(int16_t), 8);
   if (g.axis[kDepth].kernel != 1 || (far && w.output > (w.kernel == 3 ? 2 * (n - 1) : n))) return false;
   const bool two = 2 * (w.output + w.kernel - 2) <= n;
   HalfStripTables tables[3];
@@ -182,7 +182,7 @@ template <class L>
   int16_t lane_of_tap[3 * n];
   for (int64_t i = 0; i < 3 * n; ++i) lane_of_tap[i] = static_cast<int16_t>(HWY_MIN(i % n * 2 + i / n, 2 * n - 1));
   // 3x3 on 112x112, 1.6 MB: with indices 0.9 of the time, without 1.06.
-  const bool prefetches = far || (with_taps && IsFar(g, sizeof(int16_t), 1));
+  const bool prefetches = far || (with_taps && PrefetchPays(g, sizeof(int16_t), 1));
   const int64_t strips = (w.output + strip - 1) / strip;
   const HalfStripsCall in = {StripPlanes(call), tables, lane_of_tap, strips, strip, prefetches, two};
   for (int64_t kind = 0; kind < 3; ++kind) {

@@ -173,7 +173,7 @@ template <class L>
   // only in the caches (224x224, 12.8 MB: 1.7 times, with indices 1.2).
   const int64_t percent = two ? 80 : with_taps ? 60 : 70;
   if (column == 0 && 100 * width < percent * (two ? n / 2 : strips * n)) return false;
-  if (strips > 1 && IsFar(g, sizeof(T))) return false;
+  if (strips > 1 && PrefetchPays(g, sizeof(T))) return false;
   if (kBytes && w.output < 10) return false;  // six outputs would take 1.5 times as long as separable's
   RowTables tables[3] = {};
   const RowsCall in = {StripPlanes(call),   tables,        strips, strip, dilation, row, column,
