@@ -202,6 +202,17 @@ constexpr auto MakeKeyMap() {
   }
 }
 
+// Sums of the squares of all vectors looked at: NaN if and only if one of their lanes is. The multiply-add pipes have
+// nothing else to do, whereas compares and mask operations compete with the maxima (2x2 over 512x14x14 3.0 -> 2.2 us).
+template <class L, class V>
+HWY_INLINE void NoteSquare(V v, V& squares) {
+  if constexpr (L::kTracksNan) squares = hn::MulAdd(v, v, squares);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> NoSquares(D d) {
+  return hn::Set(d, 1);  // never subnormal
+}
+
 // How backward sums: f32 and f64 in their own lanes, the 16-bit floats in f32 with one rounding (nearest, ties to even)
 // at the end, in integer arithmetic where conversions are not to be had. Store leaves NaNs of f32 and f64 as they are:
 // kernels note whether there may be any and have CanonicalRun() visit the line again. (Canonical() in every store costs

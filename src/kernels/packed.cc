@@ -90,8 +90,6 @@ class PackedRun {
   }
 
  private:
-  // So many planes are redone for one NaN.
-  static constexpr int64_t kMostPlanes = 16;
   static constexpr int64_t kMostLanes = 16, kMostSteps = 1024, kMostSegments = 8, kMostEdge = 4096;
 
   bool Pool(int64_t begin, const PackedCode& code) const {

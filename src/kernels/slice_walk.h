@@ -12,6 +12,9 @@
 
 namespace peakpool {
 
+// So many planes are redone for one NaN.
+constexpr int64_t kMostPlanes = 16;
+
 // Of tensors from so many bytes on, no cache holds what is written until it is read.
 constexpr int64_t kFarBytes = 24 << 20;
 

@@ -89,8 +89,6 @@ class StridedRun {
                           g_.input.channel,
                           g_.output.channel,
                           with_taps_ ? call_.taps.strides.channel : 0};
-      // So many planes are redone for one NaN.
-      constexpr int64_t kMostPlanes = 16;
       const bool tall = stackable_ && walk.planes > 1;
       int64_t planes = 1;
       for (int64_t p = 0; p < walk.planes; p += planes) {

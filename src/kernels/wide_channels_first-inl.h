@@ -84,7 +84,7 @@ template <class L, bool kTwo, class T = typename L::Element, class TI>
   using V = hn::Vec<decltype(d)>;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), end = steps.steps + (strided ? 1 : 0), height = to.height;
   const TI* HWY_RESTRICT tables = steps.tables;
-  V seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  V seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   for (int64_t p = 0; p < to.planes; ++p) {
     T* HWY_RESTRICT rows = to.rows + p * to.plane;
     int64_t r = 0;
@@ -95,7 +95,7 @@ template <class L, bool kTwo, class T = typename L::Element, class TI>
         T* HWY_RESTRICT rows1 = rows + (other - r) * 2 * n;
         V v0 = lanes.Load(d, x), v1 = lanes.Load(d, x + n), v2 = lanes.Load(d, x1), v3 = lanes.Load(d, x1 + n);
         x = x1 + width;
-        Note<L>(d, v0, seen0), Note<L>(d, v1, seen1), Note<L>(d, v2, seen2), Note<L>(d, v3, seen3);
+        NoteSquare<L>(v0, seen0), NoteSquare<L>(v1, seen1), NoteSquare<L>(v2, seen2), NoteSquare<L>(v3, seen3);
         for (int64_t s = 0; s < end; ++s) {
           const auto index0 = hn::LoadU(di, tables + s * 2 * n), index1 = hn::LoadU(di, tables + s * 2 * n + n);
           const V u0 = LookupTwo(d, v0, v1, index0), u1 = LookupTwo(d, v0, v1, index1);
@@ -114,7 +114,7 @@ template <class L, bool kTwo, class T = typename L::Element, class TI>
     for (; r + 4 <= height; r += 4, x += 4 * width, rows += 4 * n) {
       V v0 = lanes.Load(d, x), v1 = lanes.Load(d, x + width);
       V v2 = lanes.Load(d, x + 2 * width), v3 = lanes.Load(d, x + 3 * width);
-      Note<L>(d, v0, seen0), Note<L>(d, v1, seen1), Note<L>(d, v2, seen2), Note<L>(d, v3, seen3);
+      NoteSquare<L>(v0, seen0), NoteSquare<L>(v1, seen1), NoteSquare<L>(v2, seen2), NoteSquare<L>(v3, seen3);
       int64_t s = 0;
       for (; s < steps.steps; ++s) {
         const auto index = hn::LoadU(di, tables + s * n);
@@ -131,7 +131,7 @@ template <class L, bool kTwo, class T = typename L::Element, class TI>
     }
     for (; r < height; ++r, x += width, rows += n) {
       V v = lanes.Load(d, x);
-      Note<L>(d, v, seen0);
+      NoteSquare<L>(v, seen0);
       for (int64_t s = 0; s < steps.steps; ++s) v = hn::Max(v, LookupLanes(d, v, hn::LoadU(di, tables + s * n)));
       if (strided) v = LookupLanes(d, v, hn::LoadU(di, tables + steps.steps * n));
       hn::StoreU(v, d, rows);
@@ -150,7 +150,7 @@ template <class L, class T = typename L::Element>
   const auto lowest = hn::Set(d, LowestOf(lanes));
   const int64_t planes = to.planes, plane = to.plane, height = to.height, pitch = to.pitch;
   T* HWY_RESTRICT rows = to.rows;
-  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  auto seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   for (int64_t p = 0; p < planes; ++p, rows += plane, x += height * x_row) {
     for (int64_t r = 0; r < height; r += 2) {
       const int64_t other = HWY_MIN(r + 1, height - 1);
@@ -160,12 +160,12 @@ template <class L, class T = typename L::Element>
       T* HWY_RESTRICT to1 = rows + other * pitch;
       for (int64_t j = 0; j < last; j += n) {
         const auto v0 = lanes.Load(d, x0 + j), v1 = lanes.Load(d, x1 + j);
-        Note<L>(d, v0, seen0), Note<L>(d, v1, seen1);
+        NoteSquare<L>(v0, seen0), NoteSquare<L>(v1, seen1);
         hn::StoreU(v0, d, to0 + j), hn::StoreU(v1, d, to1 + j);
       }
       const auto v0 = hn::IfThenElse(inside, lanes.Load(d, x0 + last), lowest);
       const auto v1 = hn::IfThenElse(inside, lanes.Load(d, x1 + last), lowest);
-      Note<L>(d, v0, seen2), Note<L>(d, v1, seen3);
+      NoteSquare<L>(v0, seen2), NoteSquare<L>(v1, seen3);
       hn::StoreU(v0, d, to0 + last), hn::StoreU(v1, d, to1 + last);
     }
   }
@@ -389,7 +389,7 @@ template <class L, bool kTwo, class T = typename L::Element, class TI>
   const VI column0 = hn::Iota(di, 0), column1 = kTwo ? hn::Add(column0, hn::Set(di, static_cast<TI>(n))) : column0;
   const VI row_step = hn::Set(di, static_cast<TI>(kTwo ? w.kernel : 2 * w.kernel));
   const bool strided = w.stride != 1;
-  V seen0 = hn::Set(d, 1), seen1 = seen0;
+  V seen0 = NoSquares(d), seen1 = seen0;
   const auto lookup = [&](auto dv, auto v0, auto v1, VI index) PEAKPOOL_INLINED {
     if constexpr (kTwo) return LookupTwo(dv, v0, v1, index);
     return LookupLanes(dv, v0, index);
@@ -403,7 +403,7 @@ template <class L, bool kTwo, class T = typename L::Element, class TI>
     for (int64_t r = 0; r < height; r += kTwo ? 1 : 2) {
       const int64_t other = kTwo ? r : HWY_MIN(r + 1, height - 1);
       V v0 = lanes.Load(d, x + r * width), v1 = lanes.Load(d, x + other * width + second);
-      Note<L>(d, v0, seen0), Note<L>(d, v1, seen1);
+      NoteSquare<L>(v0, seen0), NoteSquare<L>(v1, seen1);
       VI tap0 = column0, tap1 = column1;
       int64_t s = 0;
       const auto look = [&](VI& index0, VI& index1, V& other0, V& other1) PEAKPOOL_INLINED {
@@ -703,13 +703,13 @@ template <int kSteps, class L, class T = typename L::Element>
 HWY_NOINLINE bool PoolDisjointRow(L in, L out, const T* HWY_RESTRICT from, T* HWY_RESTRICT to, int64_t outputs) {
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  auto seen0 = hn::Set(d, 1), seen1 = seen0;
+  auto seen0 = NoSquares(d), seen1 = seen0;
   for (int64_t o = 0; o < outputs; o += n) {
     o = HWY_MIN(o, outputs - n);
     const T* HWY_RESTRICT window = from + (o << kSteps);
     const auto load = [&](int64_t vector) PEAKPOOL_INLINED {
       const auto v = in.Load(d, window + vector * n);
-      Note<L>(d, v, vector % 2 == 0 ? seen0 : seen1);
+      NoteSquare<L>(v, vector % 2 == 0 ? seen0 : seen1);
       return v;
     };
     out.Store(d, MaxOfDisjoint<kSteps>(d, load, 0), to + o);
@@ -1227,12 +1227,12 @@ struct PlanesAbreast {
     int32_t at[4];
     FillBlocks(g.input.channel, at);
     const int64_t channel = g.input.channel;
-    auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+    auto seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
     for (int64_t i = 0; i < in_plane; i += 4) {
       i = HWY_MIN(i, in_plane - 4);
       auto v0 = LoadBlocks(d, x + i, at), v1 = LoadBlocks(d, x + i + channel, at);
       auto v2 = LoadBlocks(d, x + i + 2 * channel, at), v3 = LoadBlocks(d, x + i + 3 * channel, at);
-      Note<L>(d, v0, seen0), Note<L>(d, v1, seen1), Note<L>(d, v2, seen2), Note<L>(d, v3, seen3);
+      NoteSquare<L>(v0, seen0), NoteSquare<L>(v1, seen1), NoteSquare<L>(v2, seen2), NoteSquare<L>(v3, seen3);
       TransposeFours(d, v0, v1, v2, v3);
       T* HWY_RESTRICT p = to + i * n;
       hn::StoreU(v0, d, p), hn::StoreU(v1, d, p + n), hn::StoreU(v2, d, p + 2 * n), hn::StoreU(v3, d, p + 3 * n);

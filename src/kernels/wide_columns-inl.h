@@ -122,12 +122,7 @@ HWY_INLINE I LowestOf(IntegerLanes<I> /*lanes*/) {
 }
 HWY_INLINE int16_t LowestOf(HalfLanes /*lanes*/) { return hwy::LimitsMin<int16_t>(); }
 
-// Sums of squares of all elements looked at: NaN if and only if one of them is. The multiply-add pipes have nothing
-// else to do, whereas compares compete with the maxima.
-template <class L, class D, class V = hn::Vec<D>>
-HWY_INLINE void Note(D /*d*/, V v, V& seen) {
-  if constexpr (L::kTracksNan) seen = hn::MulAdd(v, v, seen);
-}
+// Whether a NaN was among the vectors whose squares were summed.
 template <class L, class D, class V = hn::Vec<D>>
 HWY_INLINE bool SawNan(D d, V seen0, V seen1, V seen2, V seen3) {
   if constexpr (L::kTracksNan) {
@@ -143,20 +138,20 @@ HWY_NOINLINE bool AnyNan(L in, const T* x, int64_t rows, int64_t row, int64_t co
   if (column == length) length *= columns, columns = 1;
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  auto seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t c = 0; c < columns; ++c) {
       const T* HWY_RESTRICT p = x + r * row + c * column;
       int64_t j = 0;
       for (; j + 4 * n <= length; j += 4 * n) {
-        Note<L>(d, in.Load(d, p + j), seen0), Note<L>(d, in.Load(d, p + j + n), seen1);
-        Note<L>(d, in.Load(d, p + j + 2 * n), seen2), Note<L>(d, in.Load(d, p + j + 3 * n), seen3);
+        NoteSquare<L>(in.Load(d, p + j), seen0), NoteSquare<L>(in.Load(d, p + j + n), seen1);
+        NoteSquare<L>(in.Load(d, p + j + 2 * n), seen2), NoteSquare<L>(in.Load(d, p + j + 3 * n), seen3);
       }
       if (j + 2 * n <= length) {
-        Note<L>(d, in.Load(d, p + j), seen0), Note<L>(d, in.Load(d, p + j + n), seen1);
+        NoteSquare<L>(in.Load(d, p + j), seen0), NoteSquare<L>(in.Load(d, p + j + n), seen1);
         j += 2 * n;
       }
-      for (; j < length; j += n) Note<L>(d, in.Load(d, p + HWY_MIN(j, length - n)), c % 2 == 0 ? seen2 : seen3);
+      for (; j < length; j += n) NoteSquare<L>(in.Load(d, p + HWY_MIN(j, length - n)), c % 2 == 0 ? seen2 : seen3);
     }
   }
   return SawNan<L>(d, seen0, seen1, seen2, seen3);
@@ -172,12 +167,12 @@ HWY_INLINE void ReduceEachTap(D d, L in, L out, const int64_t* HWY_RESTRICT offs
   if constexpr (kVectors > 2) m2 = in.Load(d, from + offset[0] + 2 * n), m3 = in.Load(d, from + offset[0] + 3 * n);
   const auto fold = [&](int64_t at, V& m, V& seen) PEAKPOOL_INLINED {
     const V v = in.Load(d, from + at);
-    Note<L>(d, v, seen);
+    NoteSquare<L>(v, seen);
     m = hn::Max(m, v);
   };
-  Note<L>(d, m0, seen0);
-  if constexpr (kVectors > 1) Note<L>(d, m1, seen1);
-  if constexpr (kVectors > 2) Note<L>(d, m2, seen2), Note<L>(d, m3, seen3);
+  NoteSquare<L>(m0, seen0);
+  if constexpr (kVectors > 1) NoteSquare<L>(m1, seen1);
+  if constexpr (kVectors > 2) NoteSquare<L>(m2, seen2), NoteSquare<L>(m3, seen3);
   for (int64_t t = 1; t < kernel; ++t) {
     fold(offset[t], m0, seen0);
     if constexpr (kVectors > 1) fold(offset[t] + n, m1, seen1);
@@ -196,7 +191,7 @@ HWY_NOINLINE bool ReduceEach(const Columns<T>& c, L in, L out) {
   // Runs that follow each other are one. (Tiles of ReduceShared: 6 to 11 % slower.)
   const bool dense = c.from_run == c.length && c.to_run == c.length;
   const int64_t kernel = c.kernel, runs = dense ? 1 : c.runs, length = dense ? c.length * c.runs : c.length;
-  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  auto seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t* HWY_RESTRICT offset = c.offset;
     const T* HWY_RESTRICT from = c.from + run * c.from_run;
@@ -238,8 +233,8 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
   };
   const auto search = [&](int64_t i, V& x, V& y, V& seen_x, V& seen_y) PEAKPOOL_INLINED {
     load(i, x, y);
-    Note<L>(d, x, seen_x);
-    if constexpr (kTwo) Note<L>(d, y, seen_y);
+    NoteSquare<L>(x, seen_x);
+    if constexpr (kTwo) NoteSquare<L>(y, seen_y);
   };
   V a, a0, a1, a2, a3, a4, a5, b, b0, b1, b2, b3, b4, b5;
   search(kG - 1, a, b, seen0, seen1);
@@ -287,7 +282,7 @@ HWY_INLINE void ReduceTile(D d, L in, L out, const int64_t* HWY_RESTRICT offset,
 template <class L, int kG, class T = typename L::Element>
 HWY_NOINLINE bool ReduceShared(const Columns<T>& c, L in, L out) {
   const hn::ScalableTag<typename L::Lane> d;
-  auto seen0 = hn::Set(d, 1), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  auto seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t kernel = c.kernel, outputs = c.outputs, length = c.length, to_output = c.to_output;
   for (int64_t o = 0; o < outputs; o += kG) {
@@ -496,7 +491,7 @@ HWY_INLINE void ReduceTapTile(D d, const Source& source, int64_t kernel, Sink si
   VI t, t0, t1, t2, t3, t4, t5, y;
   const auto search = [&](int64_t i, V& value, VI& tap, V& seen) PEAKPOOL_INLINED {
     source.Load(d, i, value, tap);
-    if constexpr (Source::kNamed) Note<L>(d, value, seen);
+    if constexpr (Source::kNamed) NoteSquare<L>(value, seen);
   };
   search(kG - 1, v, t, seen0);
   v5 = v4 = v;
@@ -570,7 +565,7 @@ HWY_INLINE void ReduceTapByTap(D d, const Source& source, int64_t kernel, const 
 template <class L, int kG, bool kFromTaps, class T = typename L::Element, class TI>
 HWY_NOINLINE bool ReduceTapColumns(const TapColumns<T, TI>& c, L in, L out) {
   const hn::ScalableTag<typename L::Lane> d;
-  auto seen0 = hn::Set(d, 1), seen1 = seen0;
+  auto seen0 = NoSquares(d), seen1 = seen0;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t kernel = c.kernel, outputs = c.outputs;
   for (int64_t o = 0; o < outputs; o += kG) {

@@ -213,8 +213,6 @@ template <class L>
   in.prefetched = PrefetchPays(g, with_taps ? 2 * sizeof(T) : sizeof(T), 1) ? 2 * in.x_pitch : 0;
   const auto pool = with_taps ? FindAbreast<L, true>(strips) : FindAbreast<L, false>(strips);
   for (SliceWalk walk(call, separable); walk.Next();) {
-    // So many planes are redone for one NaN.
-    constexpr int64_t kMostPlanes = 16;
     for (int64_t p = 0; p < walk.planes; p += kMostPlanes) {
       const int64_t planes = HWY_MIN(walk.planes - p, kMostPlanes);
       const T* const x = static_cast<const T*>(call.x) + walk.x + p * in.x_plane + first;

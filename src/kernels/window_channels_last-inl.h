@@ -108,17 +108,7 @@ HWY_INLINE void StoreTaps(DI di, hn::Vec<DI> index, int bytes, uint8_t* HWY_REST
   }
 }
 
-// Whether a NaN was among the vectors noted: the sum of their squares is NaN if and only if one of them is. The
-// multiply-add pipes have nothing else to do, whereas compares and mask operations compete with the maxima (2x2 over
-// 512x14x14 3.0 -> 2.2 us).
-template <class L, class V>
-HWY_INLINE void Note(V x, V& squares) {
-  if constexpr (L::kTracksNan) squares = hn::MulAdd(x, x, squares);
-}
-template <class D>
-HWY_INLINE hn::Vec<D> NothingNoted(D d) {
-  return hn::Set(d, 1);  // never subnormal
-}
+// Whether a NaN was among the vectors whose squares were summed.
 template <class L, class D, class V = hn::Vec<D>>
 HWY_INLINE bool NanNoted(D d, V squares) {
   if constexpr (L::kTracksNan) return !hn::AllFalse(d, hn::IsNaN(squares));
@@ -266,7 +256,7 @@ HWY_NOINLINE bool ShuffledLine(const Block& block, int64_t line, ShuffledState& 
   uint8_t* HWY_RESTRICT taps = kIndices ? block.taps + (block.oh + line) * block.tap_strides.axis[kHeight] : nullptr;
   const Rows rows(block, line, sizeof(T));
   shuffled.Begin();
-  auto seen_lo = NothingNoted(d), seen_hi = seen_lo;
+  auto seen_lo = NoSquares(d), seen_hi = seen_lo;
   int64_t middle = width.Begin(0) * channels;
   const int64_t step = pixels * width.stride * channels;
   for (int64_t ow = 0; ow < width.output; ow += pixels, middle += step) {
@@ -276,8 +266,8 @@ HWY_NOINLINE bool ShuffledLine(const Block& block, int64_t line, ShuffledState& 
       const T* HWY_RESTRICT row = reinterpret_cast<const T*>(rows.row[r]) + at;
       lo = lanes.Load(d, row);
       hi = lanes.Load(d, row + n);
-      Note<L>(lo, seen_lo);
-      Note<L>(hi, seen_hi);
+      NoteSquare<L>(lo, seen_lo);
+      NoteSquare<L>(hi, seen_hi);
     };
     hn::Vec<decltype(d)> lo, hi;
     load(0, lo, hi);
@@ -352,14 +342,14 @@ template <class L, int kColumns, bool kFar, class D, class V = hn::Vec<D>, class
 HWY_INLINE V RowMax(D d, const L lanes, const T* HWY_RESTRICT p, int64_t c1, int64_t c2, V& even, V& odd, V& third) {
   if constexpr (kFar) FetchAhead(p, kAhead), FetchAhead(p + c1, kAhead);
   const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
-  Note<L>(x0, even);
-  Note<L>(x1, odd);
+  NoteSquare<L>(x0, even);
+  NoteSquare<L>(x1, odd);
   if constexpr (kColumns == 2) {
     static_cast<void>(c2), static_cast<void>(third);
     return hn::Max(x0, x1);
   } else {
     const V x2 = lanes.Load(d, p + c2);
-    Note<L>(x2, third);
+    NoteSquare<L>(x2, third);
     return hn::Max(hn::Max(x0, x1), x2);
   }
 }
@@ -376,7 +366,7 @@ HWY_NOINLINE bool PoolValues(const Block& block, const Sources& from, const Pixe
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
   const int64_t length = run.length, last = HWY_MAX(int64_t{0}, length - 2 * n), b = HWY_MIN(n, length - n);
   const int64_t c1 = from.tap[1], c2 = from.tap[2];
-  V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
+  V e0 = NoSquares(d), e1 = e0, o0 = e0, o1 = e0, t0 = e0, t1 = e0;
   const int rows = from.rows;
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   int64_t at = 0;
@@ -425,7 +415,7 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
   const int64_t length = run.length, last = HWY_MAX(int64_t{0}, length - 2 * n), b = HWY_MIN(n, length - n);
   const int64_t c1 = from.tap[1], c2 = from.tap[2];
   // The third column shares the first one's: with 16 registers, sums in memory take 1.4 times as long (3x3x3).
-  V e0 = NothingNoted(d), e1 = e0, o0 = e0, o1 = e0;
+  V e0 = NoSquares(d), e1 = e0, o0 = e0, o1 = e0;
   const int rows = from.rows;
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
@@ -440,12 +430,12 @@ HWY_NOINLINE bool PoolTaps(const Block& block, const Sources& from, const PixelR
       const auto row = [&](const T* HWY_RESTRICT p, VI name, V& v, VI& index, V& e, V& o) PEAKPOOL_INLINED {
         if constexpr (kFar) FetchAhead(p, kAhead), FetchAhead(p + c1, kAhead);
         const V x0 = lanes.Load(d, p), x1 = lanes.Load(d, p + c1);
-        Note<L>(x0, e);
-        Note<L>(x1, o);
+        NoteSquare<L>(x0, e);
+        NoteSquare<L>(x1, o);
         ArgMax(d, x0, name, x1, hn::Add(name, one), v, index);
         if constexpr (kColumns > 2) {
           const V x2 = lanes.Load(d, p + c2);
-          Note<L>(x2, e);
+          NoteSquare<L>(x2, e);
           ArgMax(d, v, index, x2, hn::Add(name, two), v, index);
         }
       };
@@ -512,7 +502,7 @@ HWY_NOINLINE bool PoolRow(const Block& block, const char* x, int64_t pitch, int6
   Lane* HWY_RESTRICT acc = static_cast<Lane*>(block.scratch);
   TI* HWY_RESTRICT acc_taps = reinterpret_cast<TI*>(acc + kMostSums);
   const VI one = hn::Set(di, 1);
-  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0;
+  V s0 = NoSquares(d), s1 = s0, s2 = s0, s3 = s0, s4 = s0, s5 = s0, s6 = s0;
   for (int64_t k = 0; k < columns; k += kPassTaps) {
     k = HWY_MIN(k, last);
     const VI first = hn::Set(di, static_cast<TI>(first_name + k));
@@ -521,14 +511,14 @@ HWY_NOINLINE bool PoolRow(const Block& block, const char* x, int64_t pitch, int6
       const T* HWY_RESTRICT p = reinterpret_cast<const T*>(x) + k * pitch + c;
       if (fetches) FetchAhead(p, kAhead);
       V v = lanes.Load(d, p);
-      Note<L>(v, s0);
+      NoteSquare<L>(v, s0);
       VI i = first;
       VI name = first;
       const auto tap = [&](V& seen) PEAKPOOL_INLINED {
         p += pitch;
         if (fetches) FetchAhead(p, kAhead);
         const V next = lanes.Load(d, p);
-        Note<L>(next, seen);
+        NoteSquare<L>(next, seen);
         if constexpr (kIndices) {
           name = hn::Add(name, one);
           ArgMax(d, v, i, next, name, v, i);
@@ -594,14 +584,14 @@ HWY_NOINLINE bool HasNan(const char* from, int64_t count, int64_t runs, int64_t 
   const L lanes{};
   const hn::ScalableTag<typename L::Lane> d;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = count - n;
-  auto s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;
+  auto s0 = NoSquares(d), s1 = s0, s2 = s0, s3 = s0;
   const T* HWY_RESTRICT p = reinterpret_cast<const T*>(from);
   for (int64_t run = 0; run < runs; ++run, p += pitch) {
     for (int64_t c = 0; c < count; c += 4 * n) {
-      Note<L>(lanes.Load(d, p + HWY_MIN(c, last)), s0);
-      Note<L>(lanes.Load(d, p + HWY_MIN(c + n, last)), s1);
-      Note<L>(lanes.Load(d, p + HWY_MIN(c + 2 * n, last)), s2);
-      Note<L>(lanes.Load(d, p + HWY_MIN(c + 3 * n, last)), s3);
+      NoteSquare<L>(lanes.Load(d, p + HWY_MIN(c, last)), s0);
+      NoteSquare<L>(lanes.Load(d, p + HWY_MIN(c + n, last)), s1);
+      NoteSquare<L>(lanes.Load(d, p + HWY_MIN(c + 2 * n, last)), s2);
+      NoteSquare<L>(lanes.Load(d, p + HWY_MIN(c + 3 * n, last)), s3);
     }
   }
   return NanNoted<L>(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3)));
@@ -621,7 +611,7 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
   const T* x = reinterpret_cast<const T*>(block.x) + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
   T* HWY_RESTRICT y = reinterpret_cast<T*>(block.y) + (block.oh + line) * g.output.axis[kHeight];
   uint8_t* HWY_RESTRICT taps = !kIndices ? nullptr : block.taps + (block.oh + line) * block.tap_strides.axis[kHeight];
-  auto s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;
+  auto s0 = NoSquares(d), s1 = s0, s2 = s0, s3 = s0;
   for (int64_t ow = 0; ow < g.axis[kWidth].output; ++ow) {
     const Span cols(g.axis[kWidth], ow, g.input.axis[kWidth]);
     const T* HWY_RESTRICT p0 = x + rows.offset[0] + cols.offset[0];
@@ -635,10 +625,10 @@ HWY_NOINLINE bool PoolDisjoint(const Block& block, int64_t line) {
       if constexpr (kFar) {
         for (const T* p : {p0, p1, p2, p3}) FetchAhead(p + c, kAhead);
       }
-      Note<L>(x0, s0);
-      Note<L>(x1, s1);
-      Note<L>(x2, s2);
-      Note<L>(x3, s3);
+      NoteSquare<L>(x0, s0);
+      NoteSquare<L>(x1, s1);
+      NoteSquare<L>(x2, s2);
+      NoteSquare<L>(x3, s3);
       auto v = x0;
       if constexpr (kIndices) {
         const auto name = [&](int row, int column) HWY_ATTR {
@@ -692,7 +682,7 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
   uint8_t* HWY_RESTRICT t1 = !kIndices ? nullptr : t0 + block.tap_strides.axis[kHeight];
   // To the rows of the next lines.
   const int64_t ahead = 2 * kStride * g.input.axis[kHeight] * static_cast<int64_t>(sizeof(T));
-  V s0 = NothingNoted(d), s1 = s0, s2 = s0, s3 = s0;  // fewer make chains that last longer than all else
+  V s0 = NoSquares(d), s1 = s0, s2 = s0, s3 = s0;  // fewer make chains that last longer than all else
   bool seen = false;
   if constexpr (L::kTracksNan) {
     const Span cols(g.axis[kWidth], 0, g.input.axis[kWidth]);
@@ -742,8 +732,8 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
         const V x0 = lanes.Load(d, p + c0), x1 = lanes.Load(d, p + c1);
         const V x2 = kKernel == 3 ? lanes.Load(d, p + c2) : x1;
         if constexpr (decltype(is_new)::value) {
-          Note<L>(kOverlap == 1 ? x1 : x2, e);
-          if constexpr (kStride == 2) Note<L>(x2, o);
+          NoteSquare<L>(kOverlap == 1 ? x1 : x2, e);
+          if constexpr (kStride == 2) NoteSquare<L>(x2, o);
         }
         const VI name = InRegister(hn::Set(di, static_cast<TI>(place * kKernel)));
         if constexpr (!kTwo) {
@@ -757,7 +747,7 @@ HWY_NOINLINE bool PoolLinePair(const Block& block, int64_t line) {
           join(b, j, x4, n4, b, j);
         } else {
           const V x3 = lanes.Load(d, p + c3);
-          if constexpr (decltype(is_new)::value) Note<L>(x3, o);
+          if constexpr (decltype(is_new)::value) NoteSquare<L>(x3, o);
           V shared;
           VI at = n0;
           join(x1, n1, x2, n2, shared, at);
@@ -831,9 +821,9 @@ HWY_INLINE void MaxColumn(D d, const L lanes, const T* HWY_RESTRICT r0, const T*
   const V x4 = kStride == 2 ? load(r4) : x3;
   MaxPair<kStride>(x0, x1, x2, x3, x4, top, bottom);
   // The rows that are new.
-  Note<L>(x2, seen0);
-  Note<L>(x3, seen1);
-  if constexpr (kStride == 2) Note<L>(x1, seen0), Note<L>(x4, seen1);
+  NoteSquare<L>(x2, seen0);
+  NoteSquare<L>(x3, seen1);
+  if constexpr (kStride == 2) NoteSquare<L>(x1, seen0), NoteSquare<L>(x4, seen1);
 }
 
 // Bytes of a pixel whose column maxima fit in scratch; and, where two rows in four are read again, as many as have rows
@@ -860,7 +850,7 @@ HWY_NOINLINE bool SlideLines(const Block& block, int64_t line, int64_t begin, in
   const T* HWY_RESTRICT r4 = x + rows.offset[4];
   T* HWY_RESTRICT y0 = reinterpret_cast<T*>(block.y) + (block.oh + line) * g.output.axis[kHeight];
   T* HWY_RESTRICT y1 = y0 + g.output.axis[kHeight];
-  V seen0 = NothingNoted(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
+  V seen0 = NoSquares(d), seen1 = seen0, seen2 = seen0, seen3 = seen0;
   const int64_t last = g.axis[kWidth].input - 1, outputs = g.axis[kWidth].output;
   int64_t i = g.axis[kWidth].Begin(0) + 1 - kStride;
   for (int64_t ow = -kOutputs; ow < outputs; ow += kOutputs, i += 2) {
@@ -919,7 +909,7 @@ HWY_NOINLINE bool SlideTwo(const Block& block, int64_t c, int64_t b) {
   using V = hn::Vec<decltype(d)>;
   const int64_t pitch = g.input.axis[kWidth], y_pitch = g.output.axis[kWidth];
   const T* x = reinterpret_cast<const T*>(block.x) + c + g.axis[kDepth].Begin(block.od) * g.input.axis[kDepth];
-  V seen_a0 = NothingNoted(d), seen_a1 = seen_a0, seen_b0 = seen_a0, seen_b1 = seen_a0;
+  V seen_a0 = NoSquares(d), seen_a1 = seen_a0, seen_b0 = seen_a0, seen_b1 = seen_a0;
   const int64_t begin = g.axis[kWidth].Begin(0), last = g.axis[kWidth].input - 1, outputs = g.axis[kWidth].output;
   for (int64_t line = 0; line < block.lines; line += 2) {
     line = HWY_MIN(line, block.lines - 2);

@@ -328,8 +328,6 @@ template <class L>
                           h.input - 1,
                           walk.oh,
                           walk.stop};
-    // So many planes are redone for one NaN.
-    constexpr int64_t kMostPlanes = 16;
     for (int64_t p = 0; p < plain; p += kMostPlanes) {
       const int64_t planes = HWY_MIN(plain - p, kMostPlanes);
       if (one_tall_plane) {
