@@ -20,8 +20,8 @@
 //   everywhere.
 // - Padding is virtual: never selected, never indexed. Negative infinity and integer minima are ordinary values.
 // - No byte outside the tensors is read or written.
-// No function throws, aborts or prints. Each returns a status; peakpool_last_error() then holds one line that names the
-// parameter and its value.
+// No function throws, aborts or prints. Those that can fail return a status; unless it is PEAKPOOL_OK,
+// peakpool_last_error() then holds one line that names the parameter and its value.
 #ifndef PEAKPOOL_PEAKPOOL_H_
 #define PEAKPOOL_PEAKPOOL_H_
 
@@ -47,8 +47,8 @@ typedef enum peakpool_status {
   PEAKPOOL_UNSUPPORTED = 2,       // well formed, but not available in this build or version
   PEAKPOOL_SIZE_OVERFLOW = 3,     // a size, or a product of sizes, does not fit 64 bits
   PEAKPOOL_EMPTY_WINDOW = 4,      // a window lies wholly in the padding and allow_empty is not set
-  PEAKPOOL_INVALID_INDEX = 5,     // backward or unpool met an index outside its window or plane
-  PEAKPOOL_OUT_OF_MEMORY = 6      // the plan could not be allocated
+  PEAKPOOL_INVALID_INDEX = 5,     // backward, unpool or conversion met an index outside its window or plane
+  PEAKPOOL_OUT_OF_MEMORY = 6      // the plan, pyramid or stream could not be allocated
 } peakpool_status;
 
 typedef enum peakpool_type {
@@ -175,6 +175,9 @@ PEAKPOOL_API peakpool_status peakpool_problem_init(peakpool_problem* problem, in
 //   TYPE LAYOUT NxCxSPATIAL kK [sS] [pP] [dD] [floor|ceil|exact|oO] [INDEX-FORMAT] [allow-empty] [accumulate] [im2col]
 //   with aO in place of kK, sS, pP and dD for adaptive pooling to the output size O, and then
 //   [clamp=LOWER:UPPER] [xs=STRIDES] [ys=STRIDES]
+// TYPE is f32, f64, f16, bf16, i8, u8, i16, u16, i32, u32, i64 or u64; LAYOUT ncw, nchw or ncdhw, or channels-last nwc,
+// nhwc or ndhwc; INDEX-FORMAT no-index, window-u8, window-u16, window-u32, plane-i32, plane-i64, tensor-i64 or
+// tensor-colmajor-i64. im2col is the algorithm PEAKPOOL_IM2COL.
 // Sizes are always in the order N, C, spatial. One value means every axis; several are joined by x, leading and
 // trailing padding by a colon (p0:1x2:3). The stride defaults to the kernel. Errors: INVALID_ARGUMENT naming the token.
 // Thread-safe.
@@ -196,9 +199,10 @@ PEAKPOOL_API peakpool_status peakpool_output_size(const peakpool_problem* proble
 // Validates the problem and chooses its kernels. On success *plan must be given to peakpool_plan_destroy(); on failure
 // it is set to NULL. Errors: INVALID_ARGUMENT, SIZE_OVERFLOW, EMPTY_WINDOW, UNSUPPORTED, OUT_OF_MEMORY. Thread-safe.
 PEAKPOOL_API peakpool_status peakpool_plan_create(const peakpool_problem* problem, peakpool_plan** plan);
-PEAKPOOL_API void peakpool_plan_destroy(peakpool_plan* plan);  // NULL is allowed
+// NULL is allowed. Thread-safe for a plan that no other call uses.
+PEAKPOOL_API void peakpool_plan_destroy(peakpool_plan* plan);
 
-// The problem as resolved: output size and strides filled in. Valid as long as the plan.
+// The problem as resolved: output size and strides filled in. Valid as long as the plan; NULL for NULL. Thread-safe.
 PEAKPOOL_API const peakpool_problem* peakpool_plan_problem(const peakpool_plan* plan);
 
 // A short text: algorithms and why, target, split, bytes moved, why faster kernels were not eligible. Writes and
@@ -242,9 +246,11 @@ typedef struct peakpool_pyramid peakpool_pyramid;
 // kernels: `levels` (1 to 16) odd, ascending window sizes, the same on every axis, padded by (kernel - 1) / 2 so that
 // each level has the input's size; 1 copies the input. Of the problem only type, layout, rank, batch, channels, input,
 // target, algorithm and the strides are read; output_strides are those of y, a tensor of levels x channels channels in
-// which level i owns the channels [i * channels, (i + 1) * channels). Errors and ownership: as peakpool_plan_create.
+// which level i owns the channels [i * channels, (i + 1) * channels). Errors, ownership and thread-safety: as
+// peakpool_plan_create.
 PEAKPOOL_API peakpool_status peakpool_pyramid_create(const peakpool_problem* problem, const int64_t* kernels,
                                                      int32_t levels, peakpool_pyramid** pyramid);
+// As peakpool_plan_destroy: NULL is allowed.
 PEAKPOOL_API void peakpool_pyramid_destroy(peakpool_pyramid* pyramid);
 // Errors and thread-safety: as peakpool_forward.
 PEAKPOOL_API peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* pyramid, const void* x, void* y,
@@ -254,25 +260,32 @@ PEAKPOOL_API peakpool_status peakpool_pyramid_forward(const peakpool_pyramid* py
 // window's rows. 2-D. Results are bit-identical to the whole-tensor call.
 typedef struct peakpool_stream peakpool_stream;
 
-// Errors and ownership: as peakpool_plan_create; UNSUPPORTED for a rank other than 2. A stream belongs to one thread.
+// Errors, ownership and thread-safety: as peakpool_plan_create; UNSUPPORTED for a rank other than 2. A stream itself is
+// for one thread at a time.
 PEAKPOOL_API peakpool_status peakpool_stream_create(const peakpool_problem* problem, peakpool_stream** stream);
+// As peakpool_plan_destroy: NULL is allowed.
 PEAKPOOL_API void peakpool_stream_destroy(peakpool_stream* stream);
-// 1 while an output row is ready to be pulled, else 0.
+// 1 while an output row is ready to be pulled, else 0; 0 for NULL.
 PEAKPOOL_API int peakpool_stream_ready(const peakpool_stream* stream);
 // The next input row: element (n, c, w) at row[n * batch + c * channel + w * spatial[1]] of the input strides, copied.
-// Errors: INVALID_ARGUMENT where a ready row must be pulled first, or all rows have been pushed.
+// Errors: INVALID_ARGUMENT where a ready row must be pulled first, or all rows have been pushed; for a null row, or one
+// that is not aligned. A call that fails changes nothing.
 PEAKPOOL_API peakpool_status peakpool_stream_push(peakpool_stream* stream, const void* row);
 // The next output row, and its indices unless null, by the output strides in the same way. Errors: INVALID_ARGUMENT
-// where none is ready.
+// where none is ready; for a null row, indices of a problem without index format, what is not aligned or overlaps, or
+// an executor that is not well formed. A call that fails changes nothing.
 PEAKPOOL_API peakpool_status peakpool_stream_pull(peakpool_stream* stream, void* row, void* index,
                                                   const peakpool_executor* executor);
 
+// All that follow are thread-safe, and all that they return but the last error is static.
+//
 // Runs everything on the calling thread.
 PEAKPOOL_API const peakpool_executor* peakpool_serial_executor(void);
 // oneTBB in the caller's current arena, or the serial executor where peakpool was built without oneTBB.
 PEAKPOOL_API const peakpool_executor* peakpool_default_executor(void);
 
-// One line on this thread's last failed call, naming the parameter and its value. Valid until its next failed call.
+// One line on this thread's last failed call, naming the parameter and its value; "" before any failure. Valid until
+// its next failed call.
 PEAKPOOL_API const char* peakpool_last_error(void);
 PEAKPOOL_API const char* peakpool_status_name(int32_t status);
 PEAKPOOL_API const char* peakpool_version(void);  // "0.1.0"

@@ -84,7 +84,7 @@ class Plan : public Owner<peakpool_plan, peakpool_plan_destroy> {
   // The resolved problem; the plan must not be empty.
   const peakpool_problem& problem() const { return *peakpool_plan_problem(get()); }
 
-  // Elements of a dense x, and of a dense y or index.
+  // Elements of a dense x, and of a dense y or index; the plan must not be empty.
   int64_t input_elements() const { return Elements(problem().input); }
   int64_t output_elements() const { return Elements(problem().output); }
 
