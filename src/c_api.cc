@@ -88,7 +88,7 @@ peakpool_status CheckExecutor(const peakpool_executor** executor) {
 }
 
 // Names the first invalid index; only a failed call pays for the search.
-peakpool_status InvalidIndex(const peakpool_plan& plan, int32_t format, const void* index, bool in_window) {
+peakpool_status FailInvalidIndex(const peakpool_plan& plan, int32_t format, const void* index, bool in_window) {
   peakpool::InvalidIndex found = {};
   const peakpool::Shape& shape = plan.shape;
   peakpool::FindInvalidIndex({&shape.geometry, format, shape.has_empty_window, index, !in_window}, &found);
@@ -205,7 +205,7 @@ peakpool_status peakpool_backward(const peakpool_plan* plan, const void* dy, con
                             Output("index", index, plan->shape, plan->shape.index_bytes), Input("dx", dx, plan->shape)};
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
-  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return InvalidIndex(*plan, format, index, true);
+  if (!peakpool::Backward(*plan, dy, index, dx, *executor)) return FailInvalidIndex(*plan, format, index, true);
   return PEAKPOOL_OK;
 }
 
@@ -222,7 +222,7 @@ peakpool_status peakpool_unpool(const peakpool_plan* plan, const void* y, const 
   static constexpr bool kIsOutput[] = {false, false, true};
   if (peakpool_status s = CheckTensors(tensors, 3, kIsOutput)) return s;
   if (!peakpool::Unpool(*plan, y, index, x, *executor)) {
-    return InvalidIndex(*plan, format, index, peakpool::IsWindowFormat(format));
+    return FailInvalidIndex(*plan, format, index, peakpool::IsWindowFormat(format));
   }
   return PEAKPOOL_OK;
 }
@@ -252,7 +252,7 @@ peakpool_status peakpool_convert_indices(const peakpool_plan* plan, int32_t from
   if (peakpool_status s = CheckTensors(tensors, 2, kIsOutput)) return s;
   if (!peakpool::ConvertIndices(*plan, from_format, from, to_format, to, *executor)) {
     const bool in_window = peakpool::IsWindowFormat(from_format) || peakpool::IsWindowFormat(to_format);
-    return InvalidIndex(*plan, from_format, from, in_window);
+    return FailInvalidIndex(*plan, from_format, from, in_window);
   }
   return PEAKPOOL_OK;
 }

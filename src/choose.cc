@@ -4,7 +4,7 @@
 namespace peakpool {
 namespace {
 
-bool IsFusedPair(const Axis& axis) {
+bool IsTwoOrThree(const Axis& axis) {
   return (axis.kernel == 2 || axis.kernel == 3) && (axis.stride == 1 || axis.stride == 2);
 }
 
@@ -40,7 +40,7 @@ const char* WindowRefusal(const Shape& shape) {
       return "dilation is not 1, nor is there an output per input";
     }
   }
-  if (!g.channels_last && !IsFusedPair(g.axis[kWidth])) return "the width's kernel is not 2 or 3 with stride 1 or 2";
+  if (!g.channels_last && !IsTwoOrThree(g.axis[kWidth])) return "the width's kernel is not 2 or 3 with stride 1 or 2";
   return nullptr;
 }
 
@@ -107,7 +107,7 @@ const char* GatherRefusal(const Shape& shape) {
   // So that the decoded taps of all rows that a row of dx needs are there.
   if (dilated && !bytes && w.output > kLongestDecodedLine / kMostDilation) return "dilated lines are long";
   if (w.kernel != h.kernel || w.stride != h.stride) return "height and width differ in kernel or stride";
-  if (!IsFusedPair(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
+  if (!IsTwoOrThree(w)) return "kernel and stride are not 2x2 or 3x3 with stride 1 or 2";
   if (!decodes) return "lines are too long for their indices to be decoded";
   return nullptr;
 }

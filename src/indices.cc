@@ -12,7 +12,7 @@ namespace peakpool {
 namespace {
 
 // Windows that each hold their whole plane.
-Geometry WholePlanes(Geometry g) {
+Geometry AsPlaneWindows(Geometry g) {
   for (Axis& axis : g.axis) {
     axis.kernel = axis.input;
     axis.stride = 0;
@@ -82,7 +82,7 @@ Numbering NumberingOf(const Geometry& g, int32_t index_format) {
 
 IndexReader::IndexReader(const Indices& indices)
     : indices_(indices),
-      windows_(indices.any_position && !IsWindowFormat(indices.format) ? WholePlanes(*indices.geometry)
+      windows_(indices.any_position && !IsWindowFormat(indices.format) ? AsPlaneWindows(*indices.geometry)
                                                                        : *indices.geometry),
       mark_(indices.format == PEAKPOOL_INDEX_WINDOW_U8    ? UINT8_MAX
             : indices.format == PEAKPOOL_INDEX_WINDOW_U16 ? UINT16_MAX

@@ -107,13 +107,13 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
   plan->backward_kernel = nullptr;
   if (plan->kernels == nullptr) {
     const char* const why = problem.target != nullptr && UsableTargets().count > 0
-                                ? "no vectors asked for"
+                                ? "target none was asked for"
                                 : "this machine runs no vector target of this build";
     plan->forward = plan->backward = {Algorithm::kIm2col, why, nullptr, nullptr};
   } else {
     const Kernels& kernels = *plan->kernels;
     const bool last = shape.geometry.channels_last;
-    constexpr const char* kWhy = "the element type does without";
+    constexpr const char* kWhy = "it has no kernel for this element type";
     plan->forward_kernel = ForwardKernelOf(kernels, plan->forward.algorithm, last);
     if (plan->forward_kernel == nullptr && plan->forward.algorithm != Algorithm::kIm2col) {
       plan->forward = {Algorithm::kSeparable, "takes every geometry", AlgorithmName(plan->forward.algorithm), kWhy};
