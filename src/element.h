@@ -4,7 +4,6 @@
 #define PEAKPOOL_SRC_ELEMENT_H_
 
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
 #include "peakpool/peakpool.h"

@@ -703,7 +703,7 @@ bool ValidateIndices(const Indices& indices, const IndexKernels* kernels, Range 
   return valid;
 }
 
-bool FindInvalidIndex(const Indices& indices, InvalidIndex* found) {
+void FindInvalidIndex(const Indices& indices, InvalidIndex* found) {
   const Geometry& g = *indices.geometry;
   const IndexReader reader(indices);
   for (int64_t line = 0; line < g.OutputLines(); ++line) {
@@ -715,12 +715,11 @@ bool FindInvalidIndex(const Indices& indices, InvalidIndex* found) {
         int64_t tap[3];
         if (reader.Read(output, offset, tap) != IndexReader::kInvalid) continue;
         *found = {output.n, output.c, {output.o[0], output.o[1], output.o[2]}, reader.Value(offset)};
-        return true;
+        return;
       }
       output.c = first;
     }
   }
-  return false;
 }
 
 }  // namespace peakpool

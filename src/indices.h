@@ -134,26 +134,6 @@ class IndexMap {
       ++first.n;
     }
   }
-  // The same for one line, given by its first output.
-  template <class Visit>
-  void ForEachRunOfLine(OutputPosition first, Visit visit) const {
-    if (along_channels_) {
-      for (int64_t w = columns_.begin; w < columns_.end; ++w) {
-        for (int64_t c = channels_.begin; c < channels_.end; c += kLongestRun) {
-          first.c = c;
-          first.o[kWidth] = w;
-          visit(first, std::min(kLongestRun, channels_.end - c));
-        }
-      }
-    } else {
-      if (reader_.indices().geometry->channels_last) first.c = channels_.begin;
-      const int64_t step = kLongestRun / inner_;
-      for (int64_t w = columns_.begin; w < columns_.end; w += step) {
-        first.o[kWidth] = w;
-        visit(first, std::min(step, columns_.end - w) * inner_);
-      }
-    }
-  }
 
   // Translates a run to numbers less `origin`, modulo 2^32: kNone for an empty window and for what is invalid. False if
   // anything is.
@@ -179,6 +159,26 @@ class IndexMap {
   int64_t PlanesOf(const OutputPosition& first, int64_t count) const;
   bool IsWithin32Bits(const Numbering& numbering, const OutputPosition& first, int64_t planes) const;
   bool TranslateInLanes(const OutputPosition& first, int64_t count, int64_t origin, uint32_t* to);
+  // ForEachRun() of one line, given by its first output.
+  template <class Visit>
+  void ForEachRunOfLine(OutputPosition first, Visit visit) const {
+    if (along_channels_) {
+      for (int64_t w = columns_.begin; w < columns_.end; ++w) {
+        for (int64_t c = channels_.begin; c < channels_.end; c += kLongestRun) {
+          first.c = c;
+          first.o[kWidth] = w;
+          visit(first, std::min(kLongestRun, channels_.end - c));
+        }
+      }
+    } else {
+      if (reader_.indices().geometry->channels_last) first.c = channels_.begin;
+      const int64_t step = kLongestRun / inner_;
+      for (int64_t w = columns_.begin; w < columns_.end; w += step) {
+        first.o[kWidth] = w;
+        visit(first, std::min(step, columns_.end - w) * inner_);
+      }
+    }
+  }
   template <class Store>
   bool TranslateSlowly(const OutputPosition& first, int64_t count, int64_t origin, Store store) const;
 
@@ -235,12 +235,12 @@ bool ConvertIndices(const Indices& from, const IndexKernels* kernels, int32_t to
 // Whether every index of the output lines is valid.
 bool ValidateIndices(const Indices& indices, const IndexKernels* kernels, Range lines);
 
-// The first invalid index in row-major order, for the message about it. False if all are valid.
+// The first invalid index in row-major order, for the message about it. There must be one, or *found stays as it is.
 struct InvalidIndex {
   int64_t n, c, o[3];
   int64_t value;
 };
-bool FindInvalidIndex(const Indices& indices, InvalidIndex* found);
+void FindInvalidIndex(const Indices& indices, InvalidIndex* found);
 
 }  // namespace peakpool
 

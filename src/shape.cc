@@ -5,6 +5,7 @@
 #include <cinttypes>
 #include <cstring>
 #include <numeric>
+#include <type_traits>
 #include <utility>
 
 #include "src/element.h"

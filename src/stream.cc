@@ -2,7 +2,6 @@
 #include "src/stream.h"
 
 #include <algorithm>
-#include <cinttypes>
 #include <cstring>
 #include <new>
 

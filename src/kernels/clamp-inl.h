@@ -7,6 +7,8 @@
 #define PEAKPOOL_SRC_KERNELS_CLAMP_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/highway.h"
 #include "src/kernels/lanes-inl.h"
 

@@ -15,6 +15,7 @@
 #endif
 
 #include <cstring>
+#include <type_traits>
 
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"

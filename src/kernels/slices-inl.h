@@ -7,6 +7,8 @@
 #define PEAKPOOL_SRC_KERNELS_SLICES_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gathers the kernel families into the table of one element type; included once per target by each type's .cc.
-#include "src/kernels/dispatch.h"
-#include "src/kernels/kernels.h"
-
 #if defined(PEAKPOOL_SRC_KERNELS_TABLE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
 #undef PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
@@ -10,10 +7,13 @@
 #define PEAKPOOL_SRC_KERNELS_TABLE_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/highway.h"
 #include "src/kernels/clamp-inl.h"
 #include "src/kernels/gather_channels_first-inl.h"
 #include "src/kernels/gather_channels_last-inl.h"
+#include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/separable.h"
 #include "src/kernels/wide-inl.h"

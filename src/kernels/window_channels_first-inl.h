@@ -15,6 +15,8 @@
 #define PEAKPOOL_SRC_KERNELS_WINDOW_CHANNELS_FIRST_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"

@@ -14,6 +14,8 @@
 #define PEAKPOOL_SRC_KERNELS_WINDOW_HALVES_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"

@@ -8,6 +8,8 @@
 #define PEAKPOOL_SRC_KERNELS_WINDOW_PACKED_INL_H_
 #endif
 
+#include <type_traits>
+
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
 #include "src/kernels/kernels.h"

@@ -8,7 +8,6 @@
 #endif
 
 #include <cstring>
-#include <limits>
 
 #include "hwy/highway.h"
 #include "src/kernels/compat-inl.h"
