@@ -18,6 +18,9 @@ peakpool_status CheckKernels(const int64_t* kernels, int32_t levels) {
     if (kernels[i] < 1 || kernels[i] % 2 == 0) {
       return Fail(PEAKPOOL_INVALID_ARGUMENT, "kernels[%d] = %" PRId64 ": must be odd and >= 1", i, kernels[i]);
     }
+    if (kernels[i] > kMostSize) {
+      return Fail(PEAKPOOL_SIZE_OVERFLOW, "kernels[%d] = %" PRId64 ": must be <= %" PRId64, i, kernels[i], kMostSize);
+    }
     if (i > 0 && kernels[i] <= kernels[i - 1]) {
       return Fail(PEAKPOOL_INVALID_ARGUMENT, "kernels[%d] = %" PRId64 ": must be larger than kernels[%d] = %" PRId64, i,
                   kernels[i], i - 1, kernels[i - 1]);

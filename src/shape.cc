@@ -8,12 +8,17 @@
 #include <type_traits>
 #include <utility>
 
+#include "src/describe.h"
 #include "src/element.h"
 #include "src/error.h"
 #include "src/half.h"
 
 namespace peakpool {
 namespace {
+
+// What offsets and indices count: elements of a tensor with its padding. No address space holds more, and in bytes they
+// fit 64 bits with room for small multiples.
+constexpr int64_t kMostElements = int64_t{1} << 56;
 
 bool AddOverflows(int64_t a, int64_t b, int64_t* sum) { return __builtin_add_overflow(a, b, sum); }
 bool MultiplyOverflows(int64_t a, int64_t b, int64_t* product) { return __builtin_mul_overflow(a, b, product); }
@@ -23,10 +28,14 @@ peakpool_status CheckEnum(const char* name, int32_t value, int32_t last) {
   return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s = %d: must be 0 to %d", name, value, last);
 }
 
-peakpool_status CheckAtLeast(const char* name, int axis, const char* field, int64_t value, int64_t least) {
-  if (value >= least) return PEAKPOOL_OK;
-  return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s[%d]%s = %" PRId64 ": must be >= %" PRId64, name, axis, field, value,
-              least);
+peakpool_status CheckSize(const char* name, int axis, const char* field, int64_t value, int64_t least) {
+  if (value < least) {
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "%s[%d]%s = %" PRId64 ": must be >= %" PRId64, name, axis, field, value,
+                least);
+  }
+  if (value <= kMostSize) return PEAKPOOL_OK;
+  return Fail(PEAKPOOL_SIZE_OVERFLOW, "%s[%d]%s = %" PRId64 ": must be <= %" PRId64, name, axis, field, value,
+              kMostSize);
 }
 
 peakpool_status CheckHeader(const peakpool_problem& p) {
@@ -48,33 +57,38 @@ peakpool_status CheckHeader(const peakpool_problem& p) {
 }
 
 peakpool_status CheckAxisParameters(const peakpool_problem& p, int a) {
-  if (peakpool_status s = CheckAtLeast("input", a, "", p.input[a], 1)) return s;
-  if (peakpool_status s = CheckAtLeast("kernel", a, "", p.kernel[a], 1)) return s;
-  if (peakpool_status s = CheckAtLeast("stride", a, "", p.stride[a], 1)) return s;
-  if (peakpool_status s = CheckAtLeast("dilation", a, "", p.dilation[a], 1)) return s;
-  if (peakpool_status s = CheckAtLeast("padding", a, ".before", p.padding[a].before, 0)) return s;
-  return CheckAtLeast("padding", a, ".after", p.padding[a].after, 0);
+  if (peakpool_status s = CheckSize("input", a, "", p.input[a], 1)) return s;
+  if (peakpool_status s = CheckSize("kernel", a, "", p.kernel[a], 1)) return s;
+  if (peakpool_status s = CheckSize("stride", a, "", p.stride[a], 1)) return s;
+  if (peakpool_status s = CheckSize("dilation", a, "", p.dilation[a], 1)) return s;
+  if (peakpool_status s = CheckSize("padding", a, ".before", p.padding[a].before, 0)) return s;
+  return CheckSize("padding", a, ".after", p.padding[a].after, 0);
 }
 
 // (kernel - 1) * dilation + 1.
 peakpool_status EffectiveKernel(const peakpool_problem& p, int a, int64_t* effective) {
-  if (MultiplyOverflows(p.kernel[a] - 1, p.dilation[a], effective) || AddOverflows(*effective, 1, effective)) {
+  if (MultiplyOverflows(p.kernel[a] - 1, p.dilation[a], effective) || *effective >= kMostSize) {
     return Fail(PEAKPOOL_SIZE_OVERFLOW,
-                "kernel[%d] = %" PRId64 " with dilation[%d] = %" PRId64 ": the effective kernel exceeds 64 bits", a,
-                p.kernel[a], a, p.dilation[a]);
+                "kernel[%d] = %" PRId64 " with dilation[%d] = %" PRId64 ": the effective kernel must be <= %" PRId64, a,
+                p.kernel[a], a, p.dilation[a], kMostSize);
   }
+  ++*effective;
   return PEAKPOOL_OK;
 }
 
+int64_t PaddedInput(const peakpool_problem& p, int a) { return p.padding[a].before + p.input[a] + p.padding[a].after; }
+
 peakpool_status OutputSize(const peakpool_problem& p, int a, int64_t* output) {
-  int64_t effective, padded;
+  int64_t effective;
   if (peakpool_status s = EffectiveKernel(p, a, &effective)) return s;
-  if (AddOverflows(p.input[a], p.padding[a].before, &padded) || AddOverflows(padded, p.padding[a].after, &padded)) {
-    return Fail(PEAKPOOL_SIZE_OVERFLOW, "padding[%d] = %" PRId64 ":%" PRId64 ": the padded input exceeds 64 bits", a,
-                p.padding[a].before, p.padding[a].after);
+  const int64_t padded = PaddedInput(p, a);
+  if (padded > kMostSize) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW,
+                "padding[%d] = %" PRId64 ":%" PRId64 ": the padded input is %" PRId64 ", must be <= %" PRId64, a,
+                p.padding[a].before, p.padding[a].after, padded, kMostSize);
   }
   if (p.rounding == PEAKPOOL_EXPLICIT || p.rounding == PEAKPOOL_ADAPTIVE) {
-    if (peakpool_status s = CheckAtLeast("output", a, "", p.output[a], 1)) return s;
+    if (peakpool_status s = CheckSize("output", a, "", p.output[a], 1)) return s;
     *output = p.output[a];
     return PEAKPOOL_OK;
   }
@@ -105,11 +119,13 @@ peakpool_status OutputSize(const peakpool_problem& p, int a, int64_t* output) {
 // The kernel and stride that adaptive pooling amounts to; where the output does not divide the input, windows differ in
 // size and the kernel is the largest.
 peakpool_status ResolveAdaptive(peakpool_problem* p, int a, bool* unequal) {
-  if (peakpool_status s = CheckAtLeast("input", a, "", p->input[a], 1)) return s;
-  if (peakpool_status s = CheckAtLeast("output", a, "", p->output[a], 1)) return s;
-  int64_t largest;
-  if (MultiplyOverflows(p->input[a], p->output[a] + 1, &largest)) {
-    return Fail(PEAKPOOL_SIZE_OVERFLOW, "output[%d] = %" PRId64 ": adaptive windows exceed 64 bits", a, p->output[a]);
+  if (peakpool_status s = CheckSize("input", a, "", p->input[a], 1)) return s;
+  if (peakpool_status s = CheckSize("output", a, "", p->output[a], 1)) return s;
+  // Windows begin and end at multiples of the input's size over the output's.
+  if (p->output[a] > kMostElements / p->input[a]) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW,
+                "output[%d] = %" PRId64 ": adaptive, must be <= %" PRId64 " for the input of %" PRId64, a, p->output[a],
+                kMostElements / p->input[a], p->input[a]);
   }
   p->dilation[a] = 1;
   p->padding[a] = {0, 0};
@@ -126,14 +142,43 @@ peakpool_status ResolveAdaptive(peakpool_problem* p, int a, bool* unequal) {
   return PEAKPOOL_OK;
 }
 
-// The last window must begin within 64 bits, and so must its end.
-peakpool_status CheckReach(const peakpool_problem& p, int a, const Axis& axis) {
-  int64_t effective, reach;
-  if (peakpool_status s = EffectiveKernel(p, a, &effective)) return s;
-  if (MultiplyOverflows(axis.output - 1, axis.stride, &reach) || AddOverflows(reach, effective, &reach) ||
-      AddOverflows(reach, axis.dilation, &reach)) {
-    return Fail(PEAKPOOL_SIZE_OVERFLOW, "output[%d] = %" PRId64 " with stride[%d] = %" PRId64 ": exceeds 64 bits", a,
-                axis.output, a, axis.stride);
+// From the first window's begin to the last one's end.
+int64_t Reach(const Axis& axis) { return (axis.output - 1) * axis.stride + axis.EffectiveKernel(); }
+
+peakpool_status CheckReach(int a, const Axis& axis) {
+  if (axis.adaptive) return PEAKPOOL_OK;  // no window reaches beyond the input
+  int64_t begin;
+  if (!MultiplyOverflows(axis.output - 1, axis.stride, &begin) && begin <= kMostSize && Reach(axis) <= kMostSize) {
+    return PEAKPOOL_OK;
+  }
+  return Fail(PEAKPOOL_SIZE_OVERFLOW,
+              "output[%d] = %" PRId64 " with stride[%d] = %" PRId64 ": the last window must end within %" PRId64, a,
+              axis.output, a, axis.stride, kMostSize);
+}
+
+// Offsets and indices count positions in the padding, too, and beyond it where windows reach further.
+peakpool_status CheckExtent(const Shape& shape) {
+  const peakpool_problem& p = shape.problem;
+  const Geometry& g = shape.geometry;
+  int64_t elements;
+  bool overflow = MultiplyOverflows(std::max<int64_t>(p.batch, 1), std::max<int64_t>(p.channels, 1), &elements);
+  for (int a = 0; a < p.rank; ++a) {
+    const int i = a + PEAKPOOL_MAX_RANK - p.rank;
+    const int64_t size = std::max(PaddedInput(p, a), Reach(g.axis[i]));
+    int64_t offset;
+    if (overflow || MultiplyOverflows(elements, size, &elements) || elements > kMostElements) {
+      return Fail(PEAKPOOL_SIZE_OVERFLOW,
+                  "input[%d] = %" PRId64 ": %" PRId64
+                  " with padding and as far as windows reach, which makes over %" PRId64 " elements in all",
+                  a, p.input[a], size, kMostElements);
+    }
+    if (MultiplyOverflows(size, g.input.axis[i], &offset) || offset > kMostElements) {
+      return Fail(PEAKPOOL_SIZE_OVERFLOW,
+                  "input_strides.spatial[%d] = %" PRId64
+                  ": with padding and as far as windows reach the axis is %" PRId64 " long, which spans over %" PRId64
+                  " elements",
+                  a, g.input.axis[i], size, kMostElements);
+    }
   }
   return PEAKPOOL_OK;
 }
@@ -175,7 +220,6 @@ peakpool_status ResolveStrides(const char* name, const peakpool_problem& p, cons
   add(p.batch, &strides->batch, "batch");
 
   const bool empty = p.batch == 0 || p.channels == 0;
-  int64_t element_bytes = std::max<int64_t>(ElementBytes(p.type), IndexBytes(p.index_format));
   if (!AreGiven(*strides, p.rank)) {
     int64_t stride = 1;
     for (int i = 0; i < count; ++i) {
@@ -217,37 +261,45 @@ peakpool_status ResolveStrides(const char* name, const peakpool_problem& p, cons
       }
     }
   }
-  int64_t bytes;
-  if (MultiplyOverflows(*extent, element_bytes, &bytes)) {
-    return Fail(PEAKPOOL_SIZE_OVERFLOW, "%s: %" PRId64 " elements of %" PRId64 " bytes exceed 64 bits", name, *extent,
-                element_bytes);
+  if (*extent > kMostElements) {
+    return Fail(PEAKPOOL_SIZE_OVERFLOW, "%s: the tensor spans %" PRId64 " elements, must be <= %" PRId64, name, *extent,
+                kMostElements);
   }
   if (empty) *extent = 0;
   return PEAKPOOL_OK;
 }
 
-Strides KernelStrides(const peakpool_strides& strides, int rank) {
+// As given, but for axes of one element, of which callers may say anything: they follow the next inner axis.
+Strides KernelStrides(const peakpool_problem& p, const int64_t* spatial, const peakpool_strides& strides) {
   Strides result = {strides.batch, strides.channel, {0, 0, 0}};
-  for (int a = 0; a < rank; ++a) result.axis[a + PEAKPOOL_MAX_RANK - rank] = strides.spatial[a];
+  for (int a = 0; a < p.rank; ++a) result.axis[a + PEAKPOOL_MAX_RANK - p.rank] = strides.spatial[a];
+  int64_t next = 1;
+  const auto settle = [&next](int64_t size, int64_t* stride) {
+    if (size <= 1) *stride = next;
+    next = *stride * std::max<int64_t>(size, 1);
+  };
+  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  if (last) settle(p.channels, &result.channel);
+  for (int a = p.rank - 1; a >= 0; --a) settle(spatial[a], &result.axis[a + PEAKPOOL_MAX_RANK - p.rank]);
+  if (!last) settle(p.channels, &result.channel);
+  settle(p.batch, &result.batch);
   return result;
 }
 
 peakpool_status CheckIndexFormat(const Shape& shape) {
   const peakpool_problem& p = shape.problem;
-  int64_t taps = 1, plane = 1;  // ResolveStrides() has seen to it that all positions of the input fit 64 bits
-  bool taps_overflow = false;
-  for (int a = 0; a < p.rank; ++a) {
-    taps_overflow |= MultiplyOverflows(taps, p.kernel[a], &taps);
-    plane *= p.input[a];
-  }
+  const int64_t taps = shape.geometry.Taps();
+  int64_t plane = 1;
+  for (int a = 0; a < p.rank; ++a) plane *= p.input[a];
   // An empty window's index is all ones, which must not be a tap.
   const int64_t reserved = shape.has_empty_window ? 1 : 0;
   auto check_taps = [&](int64_t capacity, const char* name) {
-    if (!taps_overflow && taps <= capacity - reserved) return PEAKPOOL_OK;
-    return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = %s: holds %" PRId64 " taps, the window has %s%" PRId64, name,
-                capacity - reserved, taps_overflow ? "over " : "", taps_overflow ? INT64_MAX : taps);
+    if (taps <= capacity - reserved) return PEAKPOOL_OK;
+    return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = %s: holds %" PRId64 " taps, the window has %" PRId64, name,
+                capacity - reserved, taps);
   };
   switch (p.index_format) {
+    case PEAKPOOL_INDEX_NONE: return PEAKPOOL_OK;
     case PEAKPOOL_INDEX_WINDOW_U8: return check_taps(int64_t{1} << 8, "window-u8");
     case PEAKPOOL_INDEX_WINDOW_U16: return check_taps(int64_t{1} << 16, "window-u16");
     case PEAKPOOL_INDEX_WINDOW_U32: return check_taps(int64_t{1} << 32, "window-u32");
@@ -256,9 +308,15 @@ peakpool_status CheckIndexFormat(const Shape& shape) {
         return Fail(PEAKPOOL_INVALID_ARGUMENT, "index_format = plane-i32: holds %d positions, the plane has %" PRId64,
                     INT32_MAX, plane);
       }
-      return PEAKPOOL_OK;
-    default: return PEAKPOOL_OK;
+      break;
+    default: break;
   }
+  // Positions are made of tap numbers, which kernels have in 32 bits.
+  if (taps <= UINT32_MAX) return PEAKPOOL_OK;
+  return Fail(PEAKPOOL_SIZE_OVERFLOW,
+              "index_format = %s: takes windows of up to %" PRId64 " taps, kernel[0] = %" PRId64
+              " makes one of %" PRId64,
+              IndexFormatName(p.index_format), int64_t{UINT32_MAX}, p.kernel[0], taps);
 }
 
 // The bound as an element; for floats rounded to nearest, for integers only if it fits.
@@ -361,7 +419,10 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
     Axis& axis = g.axis[a + PEAKPOOL_MAX_RANK - p.rank];
     axis = {p.input[a],          p.output[a], p.kernel[a], p.stride[a], p.dilation[a],
             p.padding[a].before, unequal,     p.input[a],  p.output[a]};
-    if (peakpool_status s = CheckReach(p, a, axis)) return s;
+    if (peakpool_status s = CheckReach(a, axis)) return s;
+    // What no window depends on must not make products large.
+    if (axis.kernel == 1) axis.dilation = 1;
+    if (axis.output == 1) axis.stride = std::min(axis.stride, std::max(PaddedInput(p, a), axis.EffectiveKernel()));
     const int64_t empty = FindEmptyWindow(axis);
     if (empty >= 0 && !(p.flags & PEAKPOOL_ALLOW_EMPTY)) {
       return Fail(PEAKPOOL_EMPTY_WINDOW,
@@ -378,8 +439,9 @@ peakpool_status ResolveShape(const peakpool_problem& problem, Shape* shape) {
   if (p.flags & PEAKPOOL_CLAMP) {
     if (peakpool_status s = ResolveClamp(p, shape)) return s;
   }
-  g.input = KernelStrides(p.input_strides, p.rank);
-  g.output = KernelStrides(p.output_strides, p.rank);
+  g.input = KernelStrides(p, p.input, p.input_strides);
+  g.output = KernelStrides(p, p.output, p.output_strides);
+  if (peakpool_status s = CheckExtent(*shape)) return s;
   // One channel with its pixels side by side is the same memory either way; vectors of columns beat vectors of
   // channels.
   if (g.channels == 1 && g.input.axis[kWidth] == 1 && g.output.axis[kWidth] == 1) {
@@ -396,14 +458,10 @@ peakpool_status PadSame(peakpool_problem* problem, bool upper) {
   for (int a = 0; a < p.rank; ++a) {
     p.padding[a] = {0, 0};
     if (peakpool_status s = CheckAxisParameters(p, a)) return s;
-    int64_t effective, total;
+    int64_t effective;
     if (peakpool_status s = EffectiveKernel(p, a, &effective)) return s;
     const int64_t output = (p.input[a] - 1) / p.stride[a] + 1;
-    if (AddOverflows((output - 1) * p.stride[a], effective - p.input[a], &total)) {
-      return Fail(PEAKPOOL_SIZE_OVERFLOW, "kernel[%d] = %" PRId64 ": the padding exceeds 64 bits", a, p.kernel[a]);
-    }
-    total = std::max<int64_t>(total, 0);
-    const int64_t half = total / 2;
+    const int64_t total = std::max<int64_t>((output - 1) * p.stride[a] + effective - p.input[a], 0), half = total / 2;
     p.padding[a] = upper ? peakpool_padding{half, total - half} : peakpool_padding{total - half, half};
     p.output[a] = output;
   }

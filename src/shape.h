@@ -20,6 +20,10 @@ struct Shape {
   alignas(8) unsigned char clamp_lower[8], clamp_upper[8];
 };
 
+// Of whatever is counted along one axis: a problem's parameters, a padded input, the inputs from the first window's
+// begin to the last one's end.
+constexpr int64_t kMostSize = int64_t{1} << 40;
+
 // Refuses a type, layout or rank outside its domain.
 peakpool_status CheckDomains(int32_t type, int32_t layout, int32_t rank);
 

@@ -478,13 +478,110 @@ INSTANTIATE_TEST_SUITE_P(Problem, Refused, ::testing::ValuesIn(Refusals()),
                          [](const ::testing::TestParamInfo<Refusal>& info) { return info.param.name; });
 
 TEST(Accepted, LegalButUnusual) {
-  for (const char* text :
-       {"f32 nchw 1x1x8x9 k2 s5", "f32 nchw 1x1x8x9 k2 s1 p1", "f32 nchw 1x1x8x9 k3 s1 p2",
-        "f32 nchw 1x1x8x9 k3 s1 p9 allow-empty", "f32 nchw 1x1x16x16 k16 window-u8", "f32 nchw 1x1x1x1 k1 window-u8",
-        "f32 nchw 0x0x4x4 k2", "f32 ncw 1x1x5 k2 s9223372036854775807", "f32 nchw 1x2x4x4 k2 xs=32x16x4x1 ys=999x4x2x1",
-        "f32 nchw 3x1x4x4 k2 xs=16x0x4x1"}) {
+  for (const char* text : {"f32 nchw 1x1x8x9 k2 s5", "f32 nchw 1x1x8x9 k2 s1 p1", "f32 nchw 1x1x8x9 k3 s1 p2",
+                           "f32 nchw 1x1x8x9 k3 s1 p9 allow-empty", "f32 nchw 1x1x16x16 k16 window-u8",
+                           "f32 nchw 1x1x1x1 k1 window-u8", "f32 nchw 0x0x4x4 k2", "f32 ncw 1x1x5 k2 s1099511627776",
+                           "f32 nchw 1x2x4x4 k2 xs=32x16x4x1 ys=999x4x2x1", "f32 nchw 3x1x4x4 k2 xs=16x0x4x1"}) {
     const Plan plan(Parsed(text));
     EXPECT_TRUE(plan) << text << ": " << plan.error();
+  }
+}
+
+constexpr int64_t kMostSize = int64_t{1} << 40;  // of an axis, as documented at PEAKPOOL_SIZE_OVERFLOW
+
+// The text with a number in place of each #, then "" or the error for SIZE_OVERFLOW; other errors fail.
+std::string OverflowOf(std::string text, int64_t number) {
+  for (size_t at; (at = text.find('#')) != std::string::npos;) text.replace(at, 1, std::to_string(number));
+  const Plan plan(Parsed(text));
+  EXPECT_TRUE(plan || plan.status() == PEAKPOOL_SIZE_OVERFLOW) << text << ": " << plan.error();
+  return plan.error();
+}
+
+TEST(SizeOverflow, EachParameterIsAtMost2To40) {
+  const struct {
+    const char* parameter;
+    const char* text;
+    bool accepted = true;  // at the bound, else refused for another reason
+  } kCases[] = {
+      {"input[0]", "u8 ncw 1x1x# k1"},
+      {"input[0]", "u8 ncw 1x1x# a1"},
+      {"kernel[0]", "u8 ncw 1x1x5 k# s1 o1"},
+      {"kernel[1]", "u8 nchw 1x1x5x5 k2x# s1 o1"},
+      {"stride[0]", "u8 ncw 1x1x5 k2 s#"},
+      {"stride[1]", "u8 nchw 1x1x5x5 k2 s1x#"},
+      {"dilation[0]", "u8 ncw 1x1x5 k1 s1 d#"},
+      {"padding[0].before", "u8 ncw 1x1x5 k1 s1 p#:0 o1 allow-empty", false},
+      {"padding[0].after", "u8 ncw 1x1x5 k1 s1 p0:# o1", false},
+      {"output[0]", "u8 ncw 1x1x5 k1 s1 o# allow-empty"},
+      {"output[0]", "u8 ncw 1x1x5 a#"},
+  };
+  for (const auto& c : kCases) {
+    const std::string at_bound = OverflowOf(c.text, kMostSize);
+    EXPECT_EQ(at_bound.empty(), c.accepted) << c.text << ": " << at_bound;
+    EXPECT_EQ(at_bound.find(std::string(c.parameter) + " ="), std::string::npos) << at_bound;
+    for (int64_t beyond : {kMostSize + 1, kMost / 2, kMost - 1, kMost}) {
+      const std::string error = OverflowOf(c.text, beyond);
+      EXPECT_NE(error.find(std::string(c.parameter) + " = " + std::to_string(beyond)), std::string::npos) << error;
+      EXPECT_NE(error.find(std::to_string(kMostSize)), std::string::npos) << error;
+    }
+  }
+}
+
+// What parameters make together; each text is accepted with the number and refused with the next.
+TEST(SizeOverflow, SoIsWhatTheyMakeTogether) {
+  const struct {
+    const char* text;
+    int64_t most;
+    std::vector<const char*> says;
+  } kCases[] = {
+      {"u8 ncw 1x1x5 k1 s1 p#:0 o1 allow-empty", kMostSize - 5, {"padding[0]", "1099511627772:0", "1099511627777"}},
+      {"u8 ncw 1x1x5 k1 s1 p3:# o1 allow-empty", kMostSize - 8, {"padding[0]", "3:1099511627769"}},
+      {"u8 ncw 1x1x5 k2 s1 d# o1", kMostSize - 1, {"kernel[0] = 2", "dilation[0] = 1099511627776"}},
+      {"u8 ncw 1x1x5 k1 s# o2 allow-empty", kMostSize - 1, {"output[0] = 2", "stride[0] = 1099511627776"}},
+      {"u8 ncw 1x1x5 k4 s1 o# allow-empty", kMostSize - 3, {"output[0] = 1099511627774", "stride[0] = 1"}},
+      {"u8 ncw 1x1x1048576 a#", int64_t{1} << 36, {"output[0] = 68719476737", "1048576"}},
+      // Of all axes, batch and channels: 2^56.
+      {"u8 nchw 2x2x4x4 k134217728x# s1 o1", 1 << 27, {"input[1] = 4", "134217729", "72057594037927936"}},
+      {"u8 nchw #x2x4x4 k134217728 s1 o1", 2, {"input[1] = 4", "134217728", "72057594037927936"}},
+      {"u8 ncw 1x#x4 k1", int64_t{1} << 54, {"input", "72057594037927940", "72057594037927936"}},
+      {"u8 nchw 1x1x2x4 k1048576x1 s1 o1x4 xs=99x99x#x1", int64_t{1} << 36, {"input_strides.spatial[0] = 68719476737"}},
+      // Of the window: 2^32 - 1 taps, which an axis that has no taps in range counts for.
+      {"u8 nchw 1x1x4x4 k65537x# s1 p65536 o1 allow-empty plane-i64", 65535, {"plane-i64", "4295032832", "65537"}},
+      {"u8 ncdhw 1x1x4x4x4 k3x5x# s1 o1 tensor-i64", 286331153, {"tensor-i64", "4294967310", "4294967295"}},
+      {"u8 ncdhw 1x1x4x4x4 k3x5x# s1 o1 plane-i32", 286331153, {"plane-i32", "4294967310", "4294967295"}},
+  };
+  for (const auto& c : kCases) {
+    EXPECT_EQ(OverflowOf(c.text, c.most), "") << c.text;
+    const std::string error = OverflowOf(c.text, c.most + 1);
+    EXPECT_NE(error, "") << c.text;
+    for (const char* part : c.says) {
+      EXPECT_NE(error.find(part), std::string::npos) << "\"" << error << "\" does not say " << part;
+    }
+  }
+  EXPECT_TRUE(Plan(Parsed("f32 nchw 1x1x4x4 k65536x65536 s1 o1"))) << "no indices, no bound on the taps";
+}
+
+TEST(SizeOverflow, RefusesWhatWouldOverflowOnTheWay) {
+  for (const char* text :
+       {"f32 ncw 1x1x5 k1 s9223372036854775805 o2",
+        "f32 ncw 1x1x5 k1 d4611686018427387904 p4611686018427387905:0 s1 o1",
+        "f32 ncw 1x1x5 k4 s100 d2305843009213693951 p6917529027641081853:0",
+        "f32 nhwc 2x3x40x40 k30 s9223372036854775807 p2:0 plane-i64", "f32 ncw 1x1x5 a9223372036854775807",
+        "f32 nchw 1x1x5x5 k4611686018427387905x1 s1 p4611686018427387902x0", "f32 nchw 1x1x5x5 k3 d2305843009213693952",
+        "f32 ncdhw 1x2x2x3x3 k2x70000x70000 s1 p0x69999x69999 o1x3x3 plane-i64",
+        "f32 nchw 1x2x5x5 k70000 s1 p70001:0 o3x3 plane-i64 allow-empty",
+        "f32 ncdhw 1x1x5x5x5 k2097152 s1 p2097151 o5"}) {
+    peakpool_problem problem = Parsed(text);
+    EXPECT_EQ(Plan(problem).status(), PEAKPOOL_SIZE_OVERFLOW) << text;
+    if (problem.rank != 2) continue;
+    peakpool_stream* stream = nullptr;
+    EXPECT_EQ(peakpool_stream_create(&problem, &stream), PEAKPOOL_SIZE_OVERFLOW) << text;
+  }
+  for (const char* text : {"f32 ncw 1x1x5 k4611686018427387904", "f32 ncw 1x1x5 k5 d4611686018427387904",
+                           "f32 ncw 1x1x5 k2 d1099511627776"}) {
+    peakpool_problem problem = Parsed(text);
+    EXPECT_EQ(peakpool_pad_same_upper(&problem), PEAKPOOL_SIZE_OVERFLOW) << text;
+    EXPECT_EQ(peakpool_pad_same_lower(&problem), PEAKPOOL_SIZE_OVERFLOW) << text;
   }
 }
 

@@ -168,6 +168,11 @@ TEST(PyramidErrors, KernelsAndLevels) {
   Kernels many;
   for (int64_t k = 1; k <= 33; k += 2) many.push_back(k);
   refused(many, 17, "levels = 17");
+  for (const int64_t kernel : {(int64_t{1} << 40) + 1, (int64_t{1} << 62) + 1, INT64_MAX}) {
+    EXPECT_EQ(Pyramid(problem, {3, kernel}).status(), PEAKPOOL_SIZE_OVERFLOW);
+    EXPECT_NE(std::string(peakpool_last_error()).find("kernels[1] = " + std::to_string(kernel)), std::string::npos)
+        << peakpool_last_error();
+  }
   peakpool_pyramid* pyramid = nullptr;
   const int64_t five = 5;
   EXPECT_EQ(peakpool_pyramid_create(nullptr, &five, 1, &pyramid), PEAKPOOL_INVALID_ARGUMENT);

@@ -45,10 +45,13 @@ typedef enum peakpool_status {
   PEAKPOOL_OK = 0,
   PEAKPOOL_INVALID_ARGUMENT = 1,  // a parameter outside its domain
   PEAKPOOL_UNSUPPORTED = 2,       // well formed, but not available in this build or version
-  PEAKPOOL_SIZE_OVERFLOW = 3,     // a size, or a product of sizes, does not fit 64 bits
-  PEAKPOOL_EMPTY_WINDOW = 4,      // a window lies wholly in the padding and allow_empty is not set
-  PEAKPOOL_INVALID_INDEX = 5,     // backward, unpool or conversion met an index outside its window or plane
-  PEAKPOOL_OUT_OF_MEMORY = 6      // the plan, pyramid or stream could not be allocated
+  // A size beyond 2^40 along an axis: a parameter, the padded input, or the inputs from the first window's begin to the
+  // last one's end; a tensor of more than 2^56 elements, padding included; with a plane or tensor index format a window
+  // of 2^32 taps.
+  PEAKPOOL_SIZE_OVERFLOW = 3,
+  PEAKPOOL_EMPTY_WINDOW = 4,   // a window lies wholly in the padding and allow_empty is not set
+  PEAKPOOL_INVALID_INDEX = 5,  // backward, unpool or conversion met an index outside its window or plane
+  PEAKPOOL_OUT_OF_MEMORY = 6   // the plan, pyramid or stream could not be allocated
 } peakpool_status;
 
 typedef enum peakpool_type {

@@ -58,6 +58,8 @@ struct SeparableProblem {
       axis.kernel = end - first;
       axis.pad_before -= first * axis.dilation;
       tap_origin += first * tap_step[a];
+    } else {
+      axis.kernel = 1;  // every window is empty, whose one tap tells as well
     }
     if (axis.kernel == 1) axis.dilation = 1;
     if (axis.output == 1) axis.stride = 1;
