@@ -123,6 +123,14 @@ uint64_t FloatBits(int32_t type, double value) {
   return sign | static_cast<uint64_t>(exponent) << mantissa | (bits & ((uint64_t{1} << 52) - 1)) >> (52 - mantissa);
 }
 
+// The type's least value, which padding must not be taken for.
+uint64_t LowestBits(int32_t type) {
+  const int width = static_cast<int>(ElementBytes(type)) * 8, mantissa = MantissaBits(type);
+  const uint64_t sign = uint64_t{1} << (width - 1);
+  if (IsFloat(type)) return sign | ((uint64_t{1} << (width - 1 - mantissa)) - 1) << mantissa;
+  return type % 2 == PEAKPOOL_I8 % 2 ? sign : 0;
+}
+
 uint64_t SpecialFloat(int32_t type, Random* random) {
   const int width = static_cast<int>(ElementBytes(type)) * 8, mantissa = MantissaBits(type);
   const uint64_t sign = random->Next() % 2 << (width - 1);
@@ -145,6 +153,86 @@ void DrawViews(Random* random, peakpool_problem* p) {
   if (!random->OneIn(4) || peakpool_output_size(p, output) != PEAKPOOL_OK) return;
   if (random->OneIn(2)) p->input_strides = RandomStrides(random, *p, p->input);
   if (random->OneIn(2)) p->output_strides = RandomStrides(random, *p, output);
+}
+
+// Axes of one element may have any stride.
+void LoosenStrides(Random* random, const peakpool_problem& p, const int64_t* spatial, peakpool_strides* strides) {
+  const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
+  const auto loosen = [random](int64_t size, int64_t* stride) {
+    if (size <= 1 && random->OneIn(2)) *stride = random->OneIn(2) ? 0 : random->Between(0, INT64_MAX);
+  };
+  if ((last ? strides->channel : strides->spatial[p.rank - 1]) == 0) return;  // none are given
+  loosen(p.batch, &strides->batch);
+  if (!last) loosen(p.channels, &strides->channel);
+  for (int a = 0; a < p.rank - (last ? 0 : 1); ++a) loosen(spatial[a], &strides->spatial[a]);
+}
+
+// One output along a depth with a stride.
+void DrawSingleDepth(Random* random, peakpool_problem* p) {
+  p->kernel[0] = random->Between(1, 3);
+  p->stride[0] = random->Between(2, 6);
+  p->dilation[0] = 1;
+  p->padding[0] = {random->Between(0, p->kernel[0] / 2), random->Between(0, p->kernel[0] / 2)};
+  p->input[0] = LeastInput(*p, 0) + random->Between(0, p->stride[0] - 1);
+}
+
+// Windows that reach further along the depth than tables of its slices may, over small planes.
+void DrawDeepWindow(Random* random, peakpool_problem* p) {
+  p->batch = std::min<int64_t>(p->batch, 1);
+  p->channels = std::min(p->channels, random->Between(1, 3));
+  for (int a = 0; a < p->rank; ++a) {
+    p->kernel[a] = random->Between(1, 2);
+    p->stride[a] = p->dilation[a] = 1;
+    p->padding[a] = {0, 0};
+    p->input[a] = random->Between(p->kernel[a], 3);
+  }
+  const int64_t reach = random->Between(400, 900);
+  const bool dilated = random->OneIn(2);
+  p->kernel[0] = dilated ? random->Between(2, 9) : reach;
+  p->dilation[0] = reach / p->kernel[0];
+  if (!dilated) p->kernel[1] = p->kernel[2] = 1;
+  p->stride[0] = random->Between(1, 3);
+  if (random->OneIn(2)) p->padding[0] = {random->Between(0, reach / 2), random->Between(0, reach / 2)};
+  p->input[0] = LeastInput(*p, 0) + random->Between(0, dilated ? 30 : 3);
+}
+
+// A wide kernel along one axis, with vectors of padding.
+void DrawWidePadding(Random* random, peakpool_problem* p) {
+  const int a = static_cast<int>(random->Between(0, p->rank - 1));
+  p->kernel[a] = random->Between(20, 90);
+  p->stride[a] = random->OneIn(2) ? 1 : random->Between(1, 4);
+  p->dilation[a] = 1;
+  p->padding[a] = {random->Between(17, p->kernel[a] - 1), random->Between(0, p->kernel[a] - 1)};
+  p->input[a] = LeastInput(*p, a) + random->Between(0, 60);
+}
+
+// N, D, C, H, W in memory: a view of images whose depth is an axis outside of their channels.
+peakpool_strides DepthOutsideChannels(const peakpool_problem& p, const int64_t* spatial) {
+  peakpool_strides strides = {0, spatial[1] * spatial[2], {0, spatial[2], 1}};
+  strides.spatial[0] = strides.channel * std::max<int64_t>(p.channels, 1);
+  strides.batch = strides.spatial[0] * spatial[0];
+  return strides;
+}
+
+// What RandomProblem() seldom or never comes to.
+void DrawRarity(Random* random, peakpool_problem* p) {
+  p->input_strides = p->output_strides = {};
+  p->rounding = static_cast<int32_t>(random->Between(PEAKPOOL_FLOOR, PEAKPOOL_CEIL));
+  if (p->rank == 3 && random->OneIn(2)) {
+    if (random->OneIn(4)) {
+      DrawDeepWindow(random, p);
+    } else {
+      DrawSingleDepth(random, p);
+    }
+  } else if (p->rank != 3 || random->OneIn(4)) {
+    DrawWidePadding(random, p);
+  }
+  Shrink(p);
+  int64_t output[PEAKPOOL_MAX_RANK];
+  if (p->rank != 3 || p->layout != PEAKPOOL_CHANNELS_FIRST || random->OneIn(3)) return;
+  if (peakpool_output_size(p, output) != PEAKPOOL_OK) return;
+  if (!random->OneIn(3)) p->input_strides = DepthOutsideChannels(*p, p->input);
+  if (!random->OneIn(3)) p->output_strides = DepthOutsideChannels(*p, output);
 }
 
 // Bounds among the values that RandomValues() draws, or beyond them.
@@ -250,6 +338,13 @@ void RandomVariant(Random* random, peakpool_problem* problem) {
     }
     p.input_strides = p.output_strides = {};
     DrawViews(random, &p);
+  } else if (random->OneIn(8)) {
+    DrawRarity(random, &p);
+  }
+  int64_t output[PEAKPOOL_MAX_RANK];
+  if (random->OneIn(2) && peakpool_output_size(&p, output) == PEAKPOOL_OK) {
+    LoosenStrides(random, p, p.input, &p.input_strides);
+    LoosenStrides(random, p, output, &p.output_strides);
   }
   if (random->OneIn(6)) DrawClamp(random, &p);
 }
@@ -262,7 +357,7 @@ int64_t OutputSpan(const peakpool_problem& resolved) {
 void RandomValues(int32_t type, Random* random, int64_t count, void* values) {
   const size_t bytes = ElementBytes(type);
   const int64_t distinct = random->OneIn(2) ? 4 : 100;
-  const int64_t kind = random->Between(0, 7);
+  const int64_t kind = random->Between(0, 8);
   const int64_t special = int64_t{1} << random->Between(1, 7);  // one value in so many
   const uint64_t constant = IsFloat(type) ? SpecialFloat(type, random) : random->Next();
   for (int64_t i = 0; i < count; ++i) {
@@ -270,6 +365,8 @@ void RandomValues(int32_t type, Random* random, int64_t count, void* values) {
     uint64_t bits;
     if (kind == 0) {
       bits = constant;  // every window a tie, perhaps of NaNs or infinities
+    } else if (kind == 8) {
+      bits = LowestBits(type);
     } else if (kind == 1 && !IsFloat(type)) {
       bits = random->Next();
     } else if (kind == 2 && !IsFloat(type)) {

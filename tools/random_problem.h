@@ -40,7 +40,8 @@ class Random {
 // NONE occurs; adaptive windows and clamps do not.
 peakpool_problem RandomProblem(Random* random);
 
-// Makes some problems adaptive, and bounds the outputs of some.
+// Makes some problems adaptive, some of windows and views that RandomProblem() seldom comes to, and bounds the outputs
+// of some.
 void RandomVariant(Random* random, peakpool_problem* problem);
 
 // Strides with gaps, in the usual order of the axes or another: a view into a larger tensor of p's layout, batch and
@@ -52,8 +53,8 @@ peakpool_strides RandomStrides(Random* random, const peakpool_problem& p, const 
 int64_t InputSpan(const peakpool_problem& resolved);
 int64_t OutputSpan(const peakpool_problem& resolved);
 
-// Fills x: random values, few distinct ones (ties), slopes, and floating-point specials (NaNs of several payloads, both
-// zeros, infinities, subnormals).
+// Fills x: random values, few distinct ones (ties), slopes, nothing but the least value, and floating-point specials
+// (NaNs of several payloads, both zeros, infinities, subnormals).
 void RandomValues(int32_t type, Random* random, int64_t count, void* values);
 
 // Fills dy (or the dx that is accumulated to): values of very different sizes, so that the order of a sum shows; now
