@@ -383,6 +383,12 @@ class SeparableRun : SeparablePlan {
       for (int64_t part = 0; part < width_.kernel; part += tile_.taps_x) {
         // Parts of adaptive windows need a tap that all windows have. To see taps twice changes nothing.
         const int64_t tx = width_.adaptive ? std::min(part, width_.kernel - tile_.taps_x) : part;
+        // What meets nothing but padding changes nothing: most of a kernel that is huge beside its input.
+        if ((any || !fresh) && !width_.adaptive) {
+          const int64_t at = width_.Begin(width_plan_.ox) + tx * width_.dilation;
+          if (at >= width_.input) break;
+          if (at + Span(width_plan_.columns, std::min(tile_.taps_x, width_.kernel - tx), width_) <= 0) continue;
+        }
         plan_width(tx);
         if (fresh && one_pass && height_.kernel == 1 && height_.stride == 1 && !height_.adaptive && first == begin) {
           const DirectRows direct = {to, first, tap_origin};
