@@ -2,7 +2,6 @@
 #include "src/blocks.h"
 
 #include <algorithm>
-#include <initializer_list>
 
 #include "src/copy_row.h"
 
@@ -11,11 +10,13 @@ namespace {
 
 constexpr int64_t kBlockBytes = 64 << 10;
 
-// Columns of x and dx. Kernels take longer rows, of any tensors, as they lie.
+// Columns of x and dx channels-first. Kernels take longer rows, of any tensors, as they lie.
 constexpr int64_t kShortRow = 32;
 
-// A tensor of a call. Slices (n, c, d) of tensors whose images have no gaps stay where they are; of others, blocks are
-// copies.
+// Bytes of a pixel's channels. Kernels take more, of any tensors, as they lie.
+constexpr int64_t kShortPixel = 64;
+
+// A tensor of a call. Those whose images have no gaps stay where they are.
 struct Tensor {
   Tensor(const void* at, int64_t bytes, const Geometry& geometry, const Strides& s, bool output)
       : base(static_cast<char*>(const_cast<void*>(at))),
@@ -23,47 +24,59 @@ struct Tensor {
         strides(s),
         element_bytes(bytes),
         dense(at == nullptr ? kTensor : DenseExtent(geometry, s, output)),
-        row_bytes((output ? g.axis[kWidth].output : g.axis[kWidth].input) * bytes) {}
+        columns(output ? g.axis[kWidth].output : g.axis[kWidth].input),
+        pixel_bytes(at == nullptr ? 0 : (g.channels_last ? g.channels : 1) * bytes) {}
 
   bool IsCopied() const { return dense < kImage; }
+  int64_t RowBytes() const { return columns * pixel_bytes; }
   // Takes so much of a block, and returns what is left.
   char* Place(char* at, int64_t rows) {
     if (!IsCopied()) return at;
     block = at;
-    return at + (rows * row_bytes + 63) / 64 * 64;
+    return at + (rows * RowBytes() + 63) / 64 * 64;
   }
-  char* At(int64_t slice, int64_t row) const {
-    if (base == nullptr) return nullptr;
+  // Where rows of a block are, from this one of a slice on.
+  char* Rows(int64_t slice, int64_t row) const {
+    if (IsCopied() || base == nullptr) return block;
     return base + (SliceOffset(g, strides, slice) + row * strides.axis[kHeight]) * element_bytes;
   }
-  // Where rows [row, row + rows) of a block of slices are.
-  char* Rows(int64_t slice, int64_t row) const { return IsCopied() ? block : At(slice, row); }
-  template <class Copy>
-  void ForEachRow(int64_t slice, int64_t slices, int64_t row, int64_t rows, Copy copy) const {
+  void CopyIn(int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
+    Copy(slice, slices, row, rows,
+         [](char* to, int64_t to_step, char* from, int64_t from_step, int64_t bytes, int64_t count) {
+           CopyRows(to, to_step, from, from_step, bytes, count);
+         });
+  }
+  void CopyOut(int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
+    Copy(slice, slices, row, rows,
+         [](char* from, int64_t from_step, char* to, int64_t to_step, int64_t bytes, int64_t count) {
+           CopyRows(to, to_step, from, from_step, bytes, count);
+         });
+  }
+  template <class CopyPart>
+  void Copy(int64_t slice, int64_t slices, int64_t row, int64_t rows, CopyPart copy) const {
     if (!IsCopied()) return;
-    // A slice without gaps is one row.
-    const int64_t joined = dense == kSlice ? rows : 1, bytes = joined * row_bytes;
-    const int64_t depth = g.axis[kDepth].input, plane = slice / depth, n = plane / g.channels;
-    OutputPosition at = {n, plane - n * g.channels, {slice - plane * depth, row, 0}};
     char* to = block;
+    const int64_t row_step = strides.axis[kHeight] * element_bytes, pixel_step = strides.axis[kWidth] * element_bytes;
+    const int64_t depth = g.axis[kDepth].input, planes = g.channels_last ? 1 : g.channels;
+    const int64_t plane = slice / depth, n = plane / planes;
+    OutputPosition at = {n, plane - n * planes, {slice - plane * depth, row, 0}};
     for (int64_t s = 0; s < slices; ++s) {
       char* from = base + OffsetOf(at, strides) * element_bytes;
-      if (++at.o[kDepth] == depth) {
-        at.o[kDepth] = 0;
-        if (++at.c == g.channels) at.c = 0, ++at.n;
+      if (dense == kSlice) {
+        copy(to, 0, from, 0, rows * RowBytes(), 1);
+        to += rows * RowBytes();
+      } else if (dense == kLine) {
+        copy(to, RowBytes(), from, row_step, RowBytes(), rows);
+        to += rows * RowBytes();
+      } else {
+        for (int64_t r = 0; r < rows; ++r, to += RowBytes(), from += row_step) {
+          copy(to, pixel_bytes, from, pixel_step, pixel_bytes, columns);
+        }
       }
-      for (int64_t r = 0; r < rows; r += joined) {
-        copy(to, from, bytes);
-        to += bytes;
-        from += strides.axis[kHeight] * element_bytes;
-      }
+      if (++at.o[kDepth] < depth) continue;
+      at.o[kDepth] = 0;
+      if (++at.c == planes) at.c = 0, ++at.n;
     }
-  }
-  void In(int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
-    ForEachRow(slice, slices, row, rows, [](char* to, char* from, int64_t bytes) { CopyRow(to, from, bytes); });
-  }
-  void Out(int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
-    ForEachRow(slice, slices, row, rows, [](char* from, char* to, int64_t bytes) { CopyRow(to, from, bytes); });
   }
 
   char* base;
@@ -71,8 +84,97 @@ struct Tensor {
   const Strides& strides;
   int64_t element_bytes;
   Dense dense;
-  int64_t row_bytes;
+  int64_t columns, pixel_bytes;
   char* block = nullptr;
+};
+
+// Some slices, or rows of one: [row, row + rows) on the side of the call's lines, x or y, with those from `other_row`
+// on of the other side.
+struct Block {
+  int64_t slice, slices, row, rows, other_row;
+  Axis height;
+  bool is_cut;  // else the kernel takes these lines as they lie
+};
+
+// The blocks of a call. `lines` and `other` are the tensors on both sides of the windows, the call's lines those of the
+// first.
+class Cutter {
+ public:
+  Cutter(const Geometry& g, bool forward, const Tensor& lines, const Tensor& taps, const Tensor& other, bool cuts_rows)
+      : g_(g), forward_(forward), height_(g.axis[kHeight]) {
+    by_image_ = lines.dense == kImage || taps.dense == kImage || other.dense == kImage;
+    const Tensor &x = forward ? other : lines, &y = forward ? lines : other;
+    const int64_t input = x.RowBytes(), output = y.RowBytes() + taps.RowBytes();
+    most_slices_ = kBlockBytes / (height_.input * input + height_.output * output);
+    if (!lines.IsCopied() && !taps.IsCopied() && !other.IsCopied()) most_slices_ = INT64_MAX;
+    if (!cuts_rows || height_.adaptive) return;
+    // Rows, and those beyond their share that windows reach.
+    const int64_t reach = height_.EffectiveKernel();
+    const int64_t shared = forward ? reach * input : (reach / height_.stride + 2) * output;
+    const int64_t row = forward ? height_.stride * input + output : input + (output - 1) / height_.stride + 1;
+    most_rows_ = std::max<int64_t>(kBlockBytes - shared, 0) / row;
+  }
+  bool CutsAny() const { return most_slices_ > 0 || most_rows_ > 0; }
+
+  Block Next(int64_t line, int64_t end) const {
+    const int64_t slice = line / Lines(), row = line - slice * Lines();
+    Block block = {slice, row == 0 ? std::min(most_slices_, (end - line) / Lines()) : 0, row, Lines(), 0, height_,
+                   true};
+    if (block.slices > 0) {
+      const int64_t image = (g_.channels_last ? 1 : g_.channels) * g_.axis[kDepth].input;
+      if (by_image_) block.slices = std::min(block.slices, image - slice % image);
+      return block;
+    }
+    block.slices = 1;
+    block.rows = std::min(Lines() - row, end - line);
+    block.is_cut = most_rows_ > 0;
+    if (!block.is_cut) return block;
+    block.rows = std::min(block.rows, most_rows_);
+    Axis& part = block.height;
+    if (forward_) {
+      const int64_t begin = height_.Begin(row);
+      block.other_row = std::max<int64_t>(begin, 0);
+      part.output = block.rows;
+      part.pad_before = block.other_row - begin;
+      part.input =
+          std::min(height_.Begin(row + block.rows - 1) + height_.EffectiveKernel(), height_.input) - block.other_row;
+    } else {
+      block.other_row = height_.FirstTouching(row);
+      part.input = block.rows;
+      part.output = height_.TouchingEnd(row + block.rows) - block.other_row;
+      part.pad_before = row + height_.pad_before - block.other_row * height_.stride;
+    }
+    // No window lies there.
+    block.is_cut = part.input > 0 && part.output > 0;
+    return block;
+  }
+
+  // Dense but for tensors in place, whose images are.
+  Geometry GeometryOf(const Block& block) const {
+    Geometry g = g_;
+    g.batch = g_.channels_last ? block.slices : 1;
+    if (!g_.channels_last) g.channels = block.slices;
+    g.axis[kDepth] = {1, 1, 1, 1, 1, 0};
+    g.axis[kHeight] = block.height;
+    const auto dense = [&](int64_t rows, int64_t columns) {
+      const int64_t pixel = g_.channels_last ? g_.channels : 1, slice = rows * columns * pixel;
+      return Strides{g_.channels_last ? slice : block.slices * slice,
+                     g_.channels_last ? 1 : slice,
+                     {slice, columns * pixel, pixel}};
+    };
+    g.input = dense(block.height.input, g_.axis[kWidth].input);
+    g.output = dense(block.height.output, g_.axis[kWidth].output);
+    return g;
+  }
+
+ private:
+  int64_t Lines() const { return forward_ ? height_.output : height_.input; }
+
+  const Geometry& g_;
+  const bool forward_;
+  const Axis& height_;
+  bool by_image_ = false;
+  int64_t most_slices_ = 0, most_rows_ = 0;
 };
 
 // Whether slices of the depth are planes by themselves.
@@ -81,143 +183,98 @@ bool HasPlainDepth(const Geometry& g) {
   return d.kernel == 1 && d.stride == 1 && d.input == d.output && !d.adaptive;
 }
 
-// Of so many slices, with heights of their own.
-Geometry BlockOf(const Geometry& g, const Axis& height, int64_t slices) {
-  Geometry block = g;
-  block.batch = 1;
-  block.channels = slices;
-  block.axis[kDepth] = {1, 1, 1, 1, 1, 0};
-  block.axis[kHeight] = height;
-  const auto dense = [&](int64_t rows, int64_t columns) {
-    return Strides{slices * rows * columns, rows * columns, {rows * columns, columns, 1}};
-  };
-  block.input = dense(height.input, g.axis[kWidth].input);
-  block.output = dense(height.output, g.axis[kWidth].output);
-  return block;
-}
-
-// Output rows [row, row + rows) of an axis, as an axis of their own that begins at input *from.
-Axis RowsOf(const Axis& height, int64_t row, int64_t rows, int64_t* from) {
-  Axis part = height;
-  const int64_t begin = height.Begin(row);
-  *from = std::max<int64_t>(begin, 0);
-  part.output = rows;
-  part.pad_before = *from - begin;
-  part.input = std::min(height.Begin(row + rows - 1) + height.kernel, height.input) - *from;
-  return part;
-}
-
-// No more slices than are left of the image, if a tensor that stays where it is has a gap behind that.
-int64_t WithinImage(const Geometry& g, Dense least_in_place, int64_t first, int64_t slices) {
-  const int64_t image = g.channels * g.axis[kDepth].input;
-  return least_in_place == kImage ? std::min(slices, image - first % image) : slices;
-}
-Dense LeastInPlace(std::initializer_list<const Tensor*> tensors) {
-  Dense least = kTensor;
-  for (const Tensor* tensor : tensors) {
-    if (!tensor->IsCopied()) least = std::min(least, tensor->dense);
-  }
-  return least;
+// Whether pixels of so few bytes have gaps between them.
+bool HasShortPixels(const Tensor& x, const Tensor& y) {
+  return std::min(x.dense, y.dense) == kPixel && x.pixel_bytes < kShortPixel;
 }
 
 }  // namespace
 
 void ForwardInBlocks(ForwardKernel kernel, const ForwardCall& call, int64_t element_bytes) {
   const Geometry& g = *call.geometry;
-  if (g.channels_last || !HasPlainDepth(g)) return kernel(call);
-  const bool with_taps = call.taps.base != nullptr;
+  if (!HasPlainDepth(g)) return kernel(call);
   Tensor x(call.x, element_bytes, g, g.input, false), y(call.y, element_bytes, g, g.output, true);
   Tensor taps(call.taps.base, call.taps.bytes, g, call.taps.strides, true);
-  const Dense dense = std::min({x.dense, y.dense, taps.dense});
+  const bool with_taps = call.taps.base != nullptr;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
-  // Windows apart have lines for themselves, and kernels for lines with gaps in few cases.
+  const Dense dense = std::min({x.dense, y.dense, taps.dense});
+  if (dense >= kImage) return kernel(call);
+  // Windows apart have lines for themselves. (Of other channels-first kernels some need to know the whole plane.)
   const bool apart = g.IsApart() && h.kernel <= 3 && w.kernel <= 3 && !h.adaptive && !w.adaptive;
-  const bool takes_gaps = w.input > kShortRow && (!apart || (!with_taps && element_bytes != 1 && dense == kLine));
-  if (dense >= kImage || takes_gaps) return kernel(call);
+  // Channels-first the kernels for lines with gaps take few windows apart.
+  const bool takes_gaps = g.channels_last        ? !HasShortPixels(x, y)
+                          : w.input <= kShortRow ? false
+                                                 : !apart || (!with_taps && element_bytes != 1 && dense == kLine);
+  if (takes_gaps) return kernel(call);
+  const Cutter cutter(g, true, y, taps, x, g.channels_last || apart);
+  if (!cutter.CutsAny()) return kernel(call);
   if (with_taps) taps.base -= call.taps.origin * call.taps.bytes;
-  const int64_t output_row = y.row_bytes + (with_taps ? taps.row_bytes : 0);
-  const int64_t most_slices = kBlockBytes / (h.input * x.row_bytes + h.output * output_row);
-  const int64_t most_rows = apart ? kBlockBytes / (std::max(h.kernel, h.stride) * x.row_bytes + output_row) : 0;
-  const Dense in_place = LeastInPlace({&x, &y, &taps});
   alignas(64) char room[kBlockBytes + 3 * 64];
   for (int64_t line = call.begin, end; line < call.end; line = end) {
-    const int64_t first = line / h.output, row = line - first * h.output;
-    int64_t slices = row == 0 ? std::min(most_slices, (call.end - line) / h.output) : 0, rows = h.output, x_row = 0;
-    Axis height = h;
-    if (slices > 0) {
-      slices = WithinImage(g, in_place, first, slices);
-    } else {
-      slices = 1;
-      rows = std::min(h.output - row, call.end - line);
-      if (most_rows > 0) {
-        rows = std::min(rows, most_rows);
-        height = RowsOf(h, row, rows, &x_row);
-      }
-      if (most_rows == 0 || height.input < 1) {
-        ForwardCall part = call;
-        part.begin = line;
-        part.end = end = line + rows;
-        kernel(part);
-        continue;
-      }
+    const Block block = cutter.Next(line, call.end);
+    end = line + block.slices * block.rows;
+    if (!block.is_cut) {
+      ForwardCall part = call;
+      part.begin = line, part.end = end;
+      kernel(part);
+      continue;
     }
-    end = line + slices * rows;
-    taps.Place(y.Place(x.Place(room, slices * height.input), slices * rows), slices * rows);
-    x.In(first, slices, x_row, height.input);
-    const Geometry block = BlockOf(g, height, slices);
-    kernel({&block,
-            x.Rows(first, x_row),
-            y.Rows(first, row),
-            {taps.Rows(first, row), call.taps.bytes, block.output, 0},
+    const int64_t first = block.slice, slices = block.slices, rows = block.rows, x_rows = block.height.input;
+    taps.Place(y.Place(x.Place(room, slices * x_rows), slices * rows), slices * rows);
+    x.CopyIn(first, slices, block.other_row, x_rows);
+    const Geometry part = cutter.GeometryOf(block);
+    kernel({&part,
+            x.Rows(first, block.other_row),
+            y.Rows(first, block.row),
+            {taps.Rows(first, block.row), call.taps.bytes, part.output, 0},
             0,
             slices * rows,
             call.scratch,
             call.scratch_bytes});
-    y.Out(first, slices, row, rows);
-    taps.Out(first, slices, row, rows);
+    y.CopyOut(first, slices, block.row, rows);
+    taps.CopyOut(first, slices, block.row, rows);
   }
 }
 
 void BackwardInBlocks(BackwardKernel kernel, const BackwardCall& call, int64_t element_bytes) {
   const Geometry& g = *call.geometry;
-  if (g.channels_last || !HasPlainDepth(g)) return kernel(call);
+  if (!HasPlainDepth(g)) return kernel(call);
   Tensor dy(call.dy, element_bytes, g, g.output, true), dx(call.dx, element_bytes, g, g.input, false);
   Tensor taps(call.taps.base, 1, g, call.taps.strides, true);
   const Dense dense = std::min({dy.dense, dx.dense, taps.dense});
+  const bool takes_gaps =
+      g.channels_last ? !HasShortPixels(dx, dy) : dense < kImage && g.axis[kWidth].input > kShortRow;
+  if (dense == kTensor || takes_gaps) return kernel(call);
   const Axis& h = g.axis[kHeight];
-  const int64_t slice = h.input * dx.row_bytes + h.output * (dy.row_bytes + taps.row_bytes);
-  const bool copies = dense < kImage;
-  const int64_t most = copies ? kBlockBytes / slice : g.channels * g.axis[kDepth].input;
-  if (dense == kTensor || most == 0 || (copies && g.axis[kWidth].input > kShortRow)) return kernel(call);
+  // Rows that no window covers, between others, have no first window.
+  const Cutter cutter(g, false, dx, taps, dy, g.channels_last && h.kernel >= h.stride);
+  if (!cutter.CutsAny()) return kernel(call);
   taps.base -= call.taps.origin;
-  const Dense in_place = LeastInPlace({&dy, &dx, &taps});
   alignas(64) char room[kBlockBytes + 3 * 64];
   for (int64_t line = call.begin, end; line < call.end; line = end) {
-    const int64_t first = line / h.input, rest = std::min((first + 1) * h.input, call.end) - line;
-    int64_t slices = line % h.input == 0 ? std::min(most, (call.end - line) / h.input) : 0;
-    if (slices == 0) {
+    const Block block = cutter.Next(line, call.end);
+    end = line + block.slices * block.rows;
+    if (!block.is_cut) {
       BackwardCall part = call;
-      part.begin = line;
-      part.end = end = line + rest;
+      part.begin = line, part.end = end;
       kernel(part);
       continue;
     }
-    slices = WithinImage(g, in_place, first, slices);
-    end = line + slices * h.input;
-    taps.Place(dx.Place(dy.Place(room, slices * h.output), slices * h.input), slices * h.output);
-    dy.In(first, slices, 0, h.output);
-    taps.In(first, slices, 0, h.output);
-    if (call.accumulate) dx.In(first, slices, 0, h.input);
-    const Geometry block = BlockOf(g, h, slices);
-    kernel({&block,
-            dy.Rows(first, 0),
-            {taps.Rows(first, 0), 1, block.output, 0},
-            dx.Rows(first, 0),
+    const int64_t first = block.slice, slices = block.slices, rows = block.rows, dy_rows = block.height.output;
+    taps.Place(dx.Place(dy.Place(room, slices * dy_rows), slices * rows), slices * dy_rows);
+    dy.CopyIn(first, slices, block.other_row, dy_rows);
+    taps.CopyIn(first, slices, block.other_row, dy_rows);
+    if (call.accumulate) dx.CopyIn(first, slices, block.row, rows);
+    const Geometry part = cutter.GeometryOf(block);
+    kernel({&part,
+            dy.Rows(first, block.other_row),
+            {taps.Rows(first, block.other_row), 1, part.output, 0},
+            dx.Rows(first, block.row),
             call.accumulate,
             0,
-            slices * h.input,
+            slices * rows,
             call.scratch});
-    dx.Out(first, slices, 0, h.input);
+    dx.CopyOut(first, slices, block.row, rows);
   }
 }
 

@@ -8,29 +8,37 @@
 
 namespace peakpool {
 
-// Both ends, which may overlap: copies of a constant size are a few instructions.
+// Copies `count` rows of so many bytes. Both ends of a row, which may overlap, are copies of a constant size.
 template <int kBytes>
-void CopyEnds(char* to, const char* from, int64_t bytes) {
-  std::memcpy(to, from, kBytes);
-  std::memcpy(to + bytes - kBytes, from + bytes - kBytes, kBytes);
+void CopyEnds(char* to, int64_t to_step, const char* from, int64_t from_step, int64_t bytes, int64_t count) {
+  for (int64_t i = 0; i < count; ++i, to += to_step, from += from_step) {
+    std::memcpy(to, from, kBytes);
+    std::memcpy(to + bytes - kBytes, from + bytes - kBytes, kBytes);
+  }
 }
 
-inline void CopyRow(char* to, const char* from, int64_t bytes) {
-  if (bytes > 256) {
-    std::memcpy(to, from, static_cast<size_t>(bytes));
-  } else if (bytes > 64) {
-    for (int64_t i = 0; i < bytes - 64; i += 64) std::memcpy(to + i, from + i, 64);
-    std::memcpy(to + bytes - 64, from + bytes - 64, 64);
+inline void CopyRows(char* to, int64_t to_step, const char* from, int64_t from_step, int64_t bytes, int64_t count) {
+  if (bytes > 64) {
+    for (int64_t i = 0; i < count; ++i, to += to_step, from += from_step) {
+      if (bytes > 256) {
+        std::memcpy(to, from, static_cast<size_t>(bytes));
+        continue;
+      }
+      for (int64_t at = 0; at < bytes - 64; at += 64) std::memcpy(to + at, from + at, 64);
+      std::memcpy(to + bytes - 64, from + bytes - 64, 64);
+    }
   } else if (bytes >= 32) {
-    CopyEnds<32>(to, from, bytes);
+    CopyEnds<32>(to, to_step, from, from_step, bytes, count);
   } else if (bytes >= 16) {
-    CopyEnds<16>(to, from, bytes);
+    CopyEnds<16>(to, to_step, from, from_step, bytes, count);
   } else if (bytes >= 8) {
-    CopyEnds<8>(to, from, bytes);
+    CopyEnds<8>(to, to_step, from, from_step, bytes, count);
   } else if (bytes >= 4) {
-    CopyEnds<4>(to, from, bytes);
-  } else {
-    for (int64_t i = 0; i < bytes; ++i) to[i] = from[i];
+    CopyEnds<4>(to, to_step, from, from_step, bytes, count);
+  } else if (bytes >= 2) {
+    CopyEnds<2>(to, to_step, from, from_step, bytes, count);
+  } else if (bytes == 1) {
+    CopyEnds<1>(to, to_step, from, from_step, bytes, count);
   }
 }
 

@@ -103,25 +103,30 @@ inline int64_t OffsetOf(const OutputPosition& output, const Strides& strides) {
          output.o[1] * strides.axis[1] + output.o[2] * strides.axis[2];
 }
 
-// How far lines follow each other without a gap, channels-first.
-enum Dense { kLine, kSlice, kImage, kTensor };
+// Up to where elements follow each other without a gap.
+enum Dense { kPixel, kLine, kSlice, kImage, kTensor };
 
 inline Dense DenseExtent(const Geometry& g, const Strides& strides, bool output) {
   const auto size = [&](int a) { return output ? g.axis[a].output : g.axis[a].input; };
-  int64_t pitch = size(kWidth);
+  int64_t pitch = g.channels_last ? g.channels : 1;
+  if (size(kWidth) != 1 && strides.axis[kWidth] != pitch) return kPixel;
+  pitch *= size(kWidth);
   if (size(kHeight) != 1 && strides.axis[kHeight] != pitch) return kLine;
   pitch *= size(kHeight);
   if (size(kDepth) != 1 && strides.axis[kDepth] != pitch) return kSlice;
   pitch *= size(kDepth);
-  if (g.channels != 1 && strides.channel != pitch) return kSlice;
-  pitch *= g.channels;
+  if (!g.channels_last) {
+    if (g.channels != 1 && strides.channel != pitch) return kSlice;
+    pitch *= g.channels;
+  }
   return g.batch == 1 || strides.batch == pitch ? kTensor : kImage;
 }
-// Where slice (n, c, d) begins, they being numbered in this order.
+
+// Where slice (n, c, d), or (n, d) channels-last, begins, they being numbered in this order.
 inline int64_t SliceOffset(const Geometry& g, const Strides& strides, int64_t slice) {
-  const int64_t depth = g.axis[kDepth].input, plane = slice / depth, n = plane / g.channels;
-  return n * strides.batch + (plane - n * g.channels) * strides.channel +
-         (slice - plane * depth) * strides.axis[kDepth];
+  const int64_t depth = g.axis[kDepth].input, plane = slice / depth, n = g.channels_last ? plane : plane / g.channels;
+  const int64_t c = g.channels_last ? 0 : plane - n * g.channels;
+  return n * strides.batch + c * strides.channel + (slice - plane * depth) * strides.axis[kDepth];
 }
 
 }  // namespace peakpool

@@ -551,7 +551,10 @@ class TapBytes {
     const bool dense_image = dense_plane && (g_.channels_last || g_.channels == 1 || s.channel == plane);
     const int64_t image_lines = plane_lines * (g_.channels_last ? 1 : g_.channels);
     const bool dense = dense_image && (g_.batch == 1 || s.batch == image_lines * line);
-    const bool copies_planes = dense_line && !dense_plane && plane <= kTable;
+    // Short runs take longer than their copy.
+    const bool copies_lines = !dense_line && pixel < kShortRun && line <= kTable,
+               joins_lines = dense_line || copies_lines;
+    const bool copies_planes = joins_lines && !dense_plane && plane <= kTable;
     if (all_inside_ || ((dense_plane || copies_planes) && plane <= kTable)) {
       // Runs go on for as long as the memory does.
       int64_t table = kTable;
@@ -571,23 +574,24 @@ class TapBytes {
           end = std::min(begin - begin % lines_of_run + lines_of_run, lines.end);
           const int64_t first = all_inside_ ? 0 : begin % plane_lines * line;
           const uint8_t* const taps =
-              copies_planes ? CopyLines(begin, end, line) : taps_ + OffsetOf(g_.OutputAt(begin), s);
+              copies_planes ? CopyLines(begin, end, pixel) : taps_ + OffsetOf(g_.OutputAt(begin), s);
           if (!InRuns(taps, (end - begin) * line, first, table, 0xFF)) return false;
         }
         return true;
       }
     }
     const uint8_t columns = places_[kWidth].Of(0, w->kernel);
-    if (!dense_line || line > kTable) std::memset(allowed_, 0xFF, kTable);
-    if (dense_line && line <= kTable) {
+    if (!joins_lines || line > kTable) std::memset(allowed_, 0xFF, kTable);
+    if (joins_lines && line <= kTable) {
       FillLine(pixel);
       for (int64_t i = 0; i < line; ++i) allowed_[i] |= static_cast<uint8_t>(~columns);
     }
     for (int64_t i = lines.begin; i < lines.end; ++i) {
       OutputPosition output = g_.OutputAt(i);
       const uint8_t rows = static_cast<uint8_t>(PlacesOf(kDepth, output.o[0]) | PlacesOf(kHeight, output.o[1]));
-      if (dense_line && line <= kTable) {
-        if (!InRuns(taps_ + OffsetOf(output, s), line, 0, kTable, rows | columns)) return false;
+      if (joins_lines && line <= kTable) {
+        const uint8_t* const taps = copies_lines ? CopyLines(i, i + 1, pixel) : taps_ + OffsetOf(output, s);
+        if (!InRuns(taps, line, 0, kTable, rows | columns)) return false;
         continue;
       }
       // Columns that have the same places.
@@ -603,7 +607,7 @@ class TapBytes {
   }
 
  private:
-  static constexpr int64_t kTable = 4096;
+  static constexpr int64_t kTable = 4096, kShortRun = 64;
 
   static constexpr int64_t kMostTaps = 32;
 
@@ -656,12 +660,15 @@ class TapBytes {
     }
     return filled;
   }
-  // Lines of one plane, whose lines have gaps between them: short runs take longer than their copy.
-  const uint8_t* CopyLines(int64_t begin, int64_t end, int64_t line) {
+  // Lines of one plane, without the gaps between them and between pixels of so many bytes.
+  const uint8_t* CopyLines(int64_t begin, int64_t end, int64_t pixel) {
+    const int64_t step = g_.output.axis[kWidth], width = g_.axis[kWidth].output, line = width * pixel;
+    const bool whole = step == pixel || width == 1;
+    char* to = reinterpret_cast<char*>(copied_);
     OutputPosition output = g_.OutputAt(begin);
-    for (int64_t i = 0; i < end - begin; ++i) {
-      CopyRow(reinterpret_cast<char*>(copied_ + i * line),
-              reinterpret_cast<const char*>(taps_ + OffsetOf(output, g_.output)), line);
+    for (int64_t i = begin; i < end; ++i, to += line) {
+      const char* from = reinterpret_cast<const char*>(taps_ + OffsetOf(output, g_.output));
+      CopyRows(to, pixel, from, step, whole ? line : pixel, whole ? 1 : width);
       if (++output.o[kHeight] == g_.axis[kHeight].output) output.o[kHeight] = 0, ++output.o[kDepth];
     }
     return copied_;

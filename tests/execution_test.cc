@@ -17,7 +17,7 @@ namespace peakpool::tests {
 namespace {
 
 // Large enough to be split: by planes, by row bands of one plane, by channels, and one line only. The last ones have
-// gaps between lines, planes or images, and are copied to blocks: whole planes, or rows of them.
+// gaps between pixels, lines, planes or images, and are copied to blocks: whole slices, or rows of them.
 const char* const kProblems[] = {"f32 nchw 4x8x64x80 k3 s2 p1 window-u8",
                                  "f32 nchw 1x1x512x300 k3 s1 p1 window-u8",
                                  "f32 nchw 1x1x512x300 k2 s2 plane-i64",
@@ -39,7 +39,11 @@ const char* const kProblems[] = {"f32 nchw 4x8x64x80 k3 s2 p1 window-u8",
                                  "f64 nchw 5x50x16x9 k3 s1 p1x0 window-u8 ys=6000x120x7x1",
                                  "f32 nchw 2x3x226x230 k2 s2 window-u8 xs=162744x54248x240x1 ys=40680x13560x120x1",
                                  "f32 nchw 1x3x300x310 k3 s3 p1 window-u8 xs=288000x96000x320x1",
-                                 "f32 ncdhw 9x20x4x17x19 k1x3x3 s1x2x2 window-u8 xs=32000x1600x400x20x1"};
+                                 "f32 ncdhw 9x20x4x17x19 k1x3x3 s1x2x2 window-u8 xs=32000x1600x400x20x1",
+                                 "f32 nhwc 3x3x120x90 k3 s2 p1 window-u8 xs=43200x1x360x4 ys=13500x1x225x5",
+                                 "bf16 nhwc 6x5x80x100 k2 s2 plane-i64 xs=64000x1x800x8 ys=10000x1x250x5",
+                                 "f64 nhwc 40x3x17x19 k3 s1 p2 d2 window-u8 xs=1300x1x76x4",
+                                 "f16 ndhwc 9x6x3x30x31 k1x2x2 s1 window-u8 ys=25200x1x8400x280x9"};
 
 TEST(Executors, GiveTheSameBytes) {
   Random random(4);
