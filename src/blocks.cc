@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "src/copy_row.h"
+#include "src/copy_rows.h"
 
 namespace peakpool {
 namespace {
@@ -18,7 +18,7 @@ constexpr int64_t kShortPixel = 64;
 
 // A tensor of a call. Those whose images have no gaps stay where they are.
 struct Tensor {
-  Tensor(const void* at, int64_t bytes, const Geometry& geometry, const Strides& s, bool output)
+  [[gnu::noinline]] Tensor(const void* at, int64_t bytes, const Geometry& geometry, const Strides& s, bool output)
       : base(static_cast<char*>(const_cast<void*>(at))),
         g(geometry),
         strides(s),
@@ -40,44 +40,42 @@ struct Tensor {
     if (IsCopied() || base == nullptr) return block;
     return base + (SliceOffset(g, strides, slice) + row * strides.axis[kHeight]) * element_bytes;
   }
-  void CopyIn(int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
-    Copy(slice, slices, row, rows,
-         [](char* to, int64_t to_step, char* from, int64_t from_step, int64_t bytes, int64_t count) {
-           CopyRows(to, to_step, from, from_step, bytes, count);
-         });
-  }
-  void CopyOut(int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
-    Copy(slice, slices, row, rows,
-         [](char* from, int64_t from_step, char* to, int64_t to_step, int64_t bytes, int64_t count) {
-           CopyRows(to, to_step, from, from_step, bytes, count);
-         });
-  }
-  template <class CopyPart>
-  void Copy(int64_t slice, int64_t slices, int64_t row, int64_t rows, CopyPart copy) const {
+  // Copies rows [row, row + rows) of these slices to the block, or from it.
+  [[gnu::noinline]] void Copy(bool out, int64_t slice, int64_t slices, int64_t row, int64_t rows) const {
     if (!IsCopied()) return;
-    char* to = block;
+    const auto copy = [out](char* in_block, int64_t block_step, char* in_tensor, int64_t tensor_step, int64_t bytes,
+                            int64_t count) {
+      if (out) {
+        CopyRows({in_tensor, tensor_step}, {in_block, block_step}, bytes, count);
+      } else {
+        CopyRows({in_block, block_step}, {in_tensor, tensor_step}, bytes, count);
+      }
+    };
+    const int64_t row_bytes = RowBytes();
     const int64_t row_step = strides.axis[kHeight] * element_bytes, pixel_step = strides.axis[kWidth] * element_bytes;
     const int64_t depth = g.axis[kDepth].input, planes = g.channels_last ? 1 : g.channels;
     const int64_t plane = slice / depth, n = plane / planes;
     OutputPosition at = {n, plane - n * planes, {slice - plane * depth, row, 0}};
+    char* in_block = block;
     for (int64_t s = 0; s < slices; ++s) {
-      char* from = base + OffsetOf(at, strides) * element_bytes;
+      char* in_tensor = base + OffsetOf(at, strides) * element_bytes;
       if (dense == kSlice) {
-        copy(to, 0, from, 0, rows * RowBytes(), 1);
-        to += rows * RowBytes();
+        copy(in_block, 0, in_tensor, 0, rows * row_bytes, 1);
       } else if (dense == kLine) {
-        copy(to, RowBytes(), from, row_step, RowBytes(), rows);
-        to += rows * RowBytes();
+        copy(in_block, row_bytes, in_tensor, row_step, row_bytes, rows);
       } else {
-        for (int64_t r = 0; r < rows; ++r, to += RowBytes(), from += row_step) {
-          copy(to, pixel_bytes, from, pixel_step, pixel_bytes, columns);
+        for (int64_t r = 0; r < rows; ++r) {
+          copy(in_block + r * row_bytes, pixel_bytes, in_tensor + r * row_step, pixel_step, pixel_bytes, columns);
         }
       }
+      in_block += rows * row_bytes;
       if (++at.o[kDepth] < depth) continue;
       at.o[kDepth] = 0;
       if (++at.c == planes) at.c = 0, ++at.n;
     }
   }
+  void CopyIn(int64_t slice, int64_t slices, int64_t row, int64_t rows) const { Copy(false, slice, slices, row, rows); }
+  void CopyOut(int64_t slice, int64_t slices, int64_t row, int64_t rows) const { Copy(true, slice, slices, row, rows); }
 
   char* base;
   const Geometry& g;
@@ -100,7 +98,8 @@ struct Block {
 // first.
 class Cutter {
  public:
-  Cutter(const Geometry& g, bool forward, const Tensor& lines, const Tensor& taps, const Tensor& other, bool cuts_rows)
+  [[gnu::noinline]] Cutter(const Geometry& g, bool forward, const Tensor& lines, const Tensor& taps,
+                           const Tensor& other, bool cuts_rows)
       : g_(g), forward_(forward), height_(g.axis[kHeight]) {
     by_image_ = lines.dense == kImage || taps.dense == kImage || other.dense == kImage;
     const Tensor &x = forward ? other : lines, &y = forward ? lines : other;
@@ -116,7 +115,7 @@ class Cutter {
   }
   bool CutsAny() const { return most_slices_ > 0 || most_rows_ > 0; }
 
-  Block Next(int64_t line, int64_t end) const {
+  [[gnu::noinline]] Block Next(int64_t line, int64_t end) const {
     const int64_t slice = line / Lines(), row = line - slice * Lines();
     Block block = {slice, row == 0 ? std::min(most_slices_, (end - line) / Lines()) : 0, row, Lines(), 0, height_,
                    true};
@@ -150,7 +149,7 @@ class Cutter {
   }
 
   // Dense but for tensors in place, whose images are.
-  Geometry GeometryOf(const Block& block) const {
+  [[gnu::noinline]] Geometry GeometryOf(const Block& block) const {
     Geometry g = g_;
     g.batch = g_.channels_last ? block.slices : 1;
     if (!g_.channels_last) g.channels = block.slices;

@@ -145,11 +145,26 @@ void ClampLines(const peakpool_plan& plan, Range lines, Range columns, Range cha
   }
 }
 
+void RunKernel(const peakpool_plan& plan, const ForwardCall& call) {
+  if (plan.has_gaps) {
+    ForwardInBlocks(plan.forward_kernel, call, plan.shape.element_bytes);
+  } else {
+    plan.forward_kernel(call);
+  }
+}
+void RunKernel(const peakpool_plan& plan, const BackwardCall& call) {
+  if (plan.has_gaps) {
+    BackwardInBlocks(plan.backward_kernel, call, plan.shape.element_bytes);
+  } else {
+    plan.backward_kernel(call);
+  }
+}
+
 // Runs the kernel, and where outputs are clamped does so a few lines at a time, while they are in the L1 cache.
-void RunKernel(const peakpool_plan& plan, const ForwardCall& all, const Range& columns, const Range& channels,
-               void* y) {
+void RunAndClamp(const peakpool_plan& plan, const ForwardCall& all, const Range& columns, const Range& channels,
+                 void* y) {
   if (!(plan.problem.flags & PEAKPOOL_CLAMP)) {
-    ForwardInBlocks(plan.forward_kernel, all, plan.shape.element_bytes);
+    RunKernel(plan, all);
     return;
   }
   ForwardCall call = all;
@@ -158,7 +173,7 @@ void RunKernel(const peakpool_plan& plan, const ForwardCall& all, const Range& c
   const int64_t end = call.end;
   for (; call.begin < end; call.begin = call.end) {
     call.end = std::min(call.begin + step, end);
-    ForwardInBlocks(plan.forward_kernel, call, plan.shape.element_bytes);
+    RunKernel(plan, call);
     ClampLines(plan, {call.begin, call.end}, columns, channels, y);
   }
 }
@@ -172,7 +187,7 @@ void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, 
   if (columns.size() == g.axis[kWidth].output && (!g.channels_last || channels.size() == g.channels) &&
       !SlicesArePlanes(g) && !ImagesArePlanes(g)) {
     const ForwardCall call = {&g, x, y, {index, index_bytes, g.output, 0}, part.lines.begin, part.lines.end, scratch};
-    RunKernel(plan, call, columns, channels, y);
+    RunAndClamp(plan, call, columns, channels, y);
     return;
   }
   const View view(g, columns, channels);
@@ -185,7 +200,7 @@ void RunForward(const peakpool_plan& plan, const TaskPart& part, const void* x, 
                             part.lines.begin,
                             part.lines.end,
                             scratch};
-  RunKernel(plan, call, columns, channels, y);
+  RunAndClamp(plan, call, columns, channels, y);
 }
 
 // The same for other index formats: the kernel writes taps of a few lines to a block, which is then converted.
@@ -231,7 +246,7 @@ void RunForwardExpanding(const peakpool_plan& plan, const TaskPart& part, const 
                               block.begin,
                               block.end,
                               scratch};
-    RunKernel(plan, call, columns, channels, y);
+    RunAndClamp(plan, call, columns, channels, y);
     expander.Expand(taps, block);
   }
 }
@@ -241,17 +256,15 @@ void RunGather(const peakpool_plan& plan, Range lines, Range channels, const voi
   const Geometry& g = plan.shape.geometry;
   const View view(g, {0, g.axis[kWidth].output}, channels);
   const int64_t bytes = plan.shape.element_bytes;
-  BackwardInBlocks(plan.backward_kernel,
-                   {&view.geometry,
-                    Advance(dy, view.output_offset * bytes),
-                    // Kernels only read the taps of a backward call.
-                    {const_cast<void*>(Advance(index, view.output_offset)), 1, view.geometry.output, 0},
-                    Advance(dx, view.input_offset * bytes),
-                    (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
-                    lines.begin,
-                    lines.end,
-                    scratch},
-                   bytes);
+  RunKernel(plan, BackwardCall{&view.geometry,
+                               Advance(dy, view.output_offset * bytes),
+                               // Kernels only read the taps of a backward call.
+                               {const_cast<void*>(Advance(index, view.output_offset)), 1, view.geometry.output, 0},
+                               Advance(dx, view.input_offset * bytes),
+                               (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
+                               lines.begin,
+                               lines.end,
+                               scratch});
 }
 
 // Output lines that one line of dx may have windows from.
@@ -298,16 +311,14 @@ bool RunGatherDecoding(const peakpool_plan& plan, Range lines, Range channels, c
     map.ForEachRun(outputs, [&](const OutputPosition& first, int64_t count) {
       valid &= map.TranslateTo(first, count, 1, taps + OffsetOf(first, dense) - corner);
     });
-    BackwardInBlocks(plan.backward_kernel,
-                     {&view.geometry,
-                      Advance(dy, view.output_offset * bytes),
-                      {taps, 1, view.StridesOf(dense), origin},
-                      Advance(dx, view.input_offset * bytes),
-                      (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
-                      begin,
-                      end,
-                      scratch},
-                     bytes);
+    RunKernel(plan, BackwardCall{&view.geometry,
+                                 Advance(dy, view.output_offset * bytes),
+                                 {taps, 1, view.StridesOf(dense), origin},
+                                 Advance(dx, view.input_offset * bytes),
+                                 (plan.problem.flags & PEAKPOOL_ACCUMULATE) != 0,
+                                 begin,
+                                 end,
+                                 scratch});
   }
   return valid;
 }

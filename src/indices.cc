@@ -5,7 +5,7 @@
 #include <functional>
 
 #include "peakpool/peakpool.h"
-#include "src/copy_row.h"
+#include "src/copy_rows.h"
 #include "src/shape.h"
 
 namespace peakpool {
@@ -668,12 +668,12 @@ class TapBytes {
     OutputPosition output = g_.OutputAt(begin);
     for (int64_t i = begin; i < end; ++i, to += line) {
       const char* from = reinterpret_cast<const char*>(taps_ + OffsetOf(output, g_.output));
-      CopyRows(to, pixel, from, step, whole ? line : pixel, whole ? 1 : width);
+      CopyRows({to, pixel}, {from, step}, whole ? line : pixel, whole ? 1 : width);
       if (++output.o[kHeight] == g_.axis[kHeight].output) output.o[kHeight] = 0, ++output.o[kDepth];
     }
     return copied_;
   }
-  bool InRuns(const uint8_t* taps, int64_t count, int64_t at, int64_t table, uint8_t also) const {
+  [[gnu::noinline]] bool InRuns(const uint8_t* taps, int64_t count, int64_t at, int64_t table, uint8_t also) const {
     bool valid = true;
     for (int64_t done = 0; done < count && valid; at = 0) {
       const int64_t run = std::min(count - done, table - at);

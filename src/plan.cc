@@ -3,6 +3,7 @@
 
 #include <strings.h>
 
+#include <algorithm>
 #include <new>
 
 #include "hwy/targets.h"
@@ -124,6 +125,8 @@ peakpool_status MakePlan(const peakpool_problem& problem, peakpool_plan** result
       plan->backward = {Algorithm::kScatter, "takes every geometry", "gather", kWhy};
     }
   }
+  plan->has_gaps = std::min(DenseExtent(shape.geometry, shape.geometry.input, false),
+                            DenseExtent(shape.geometry, shape.geometry.output, true)) < kTensor;
   plan->few.outputs = 0;
   if (plan->forward_kernel != nullptr) ListFewTaps(shape, &plan->few);
   *result = plan;

@@ -18,6 +18,7 @@ struct peakpool_plan {
   peakpool::ForwardKernel forward_kernel;    // null for im2col
   peakpool::BackwardKernel backward_kernel;  // null for im2col and scatter
   peakpool::FewTaps few;                     // goes before the forward kernel
+  bool has_gaps;                             // in x, or in y: some calls are better run in blocks
 };
 
 namespace peakpool {
