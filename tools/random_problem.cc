@@ -82,12 +82,13 @@ void Shrink(peakpool_problem* p) {
     lenient.flags |= PEAKPOOL_ALLOW_EMPTY;
     lenient.index_format = PEAKPOOL_INDEX_NONE;
     int64_t output[PEAKPOOL_MAX_RANK];
-    if (peakpool_output_size(&lenient, output) != PEAKPOOL_OK) return;  // whoever makes a plan of it finds out why
+    // If not, whoever makes a plan of it finds out why; here the input is what counts.
+    const bool has_output = peakpool_output_size(&lenient, output) == PEAKPOOL_OK;
     double elements = static_cast<double>(p->batch) * static_cast<double>(p->channels), work = elements;
     int64_t* largest = p->batch > p->channels ? &p->batch : &p->channels;
     for (int a = 0; a < p->rank; ++a) {
       elements *= static_cast<double>(p->input[a]);
-      work *= static_cast<double>(output[a]) * static_cast<double>(p->kernel[a]);
+      if (has_output) work *= static_cast<double>(output[a]) * static_cast<double>(p->kernel[a]);
       if (p->input[a] > *largest) largest = &p->input[a];
     }
     if ((elements <= kMaxElements && work <= kMaxWork) || *largest <= 1) return;
