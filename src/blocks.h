@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Calls on tensors with gaps, which most kernels gain from being spared: channels-first between lines, planes or images,
-// as they take many small planes at a time or go across the ends of lines; channels-last between pixels of few
+// Calls on tensors with gaps, which most kernels gain from being spared: channels-first between lines, planes or
+// images, as they take many small planes at a time or go across the ends of lines; channels-last between pixels of few
 // channels. Such tensors are copied to blocks that stay in the caches: some whole slices (n, c, d), or rows of one.
 #ifndef PEAKPOOL_SRC_BLOCKS_H_
 #define PEAKPOOL_SRC_BLOCKS_H_
