@@ -191,7 +191,8 @@ bool HasShortPixels(const Tensor& x, const Tensor& y) {
 
 void ForwardInBlocks(ForwardKernel kernel, const ForwardCall& call, int64_t element_bytes) {
   const Geometry& g = *call.geometry;
-  if (!HasPlainDepth(g)) return kernel(call);
+  // A part of a line whose windows all begin beyond the input has no columns to copy, but fewer than none.
+  if (!HasPlainDepth(g) || g.axis[kWidth].input < 1) return kernel(call);
   Tensor x(call.x, element_bytes, g, g.input, false), y(call.y, element_bytes, g, g.output, true);
   Tensor taps(call.taps.base, call.taps.bytes, g, call.taps.strides, true);
   const bool with_taps = call.taps.base != nullptr;

@@ -198,6 +198,26 @@ TEST(Depth, OfFarReachMatchesTheReference) {
   }
 }
 
+// Columns of long lines are taken in parts, of which some have windows beyond the input alone.
+TEST(Lines, MayGoOnBeyondTheInput) {
+  Random random(12);
+  for (const char* text : {"i8 ncw 2x1x2615 k3 s2 p5:1 o27388 plane-i64 allow-empty ys=27396x27396x1",
+                           "f32 nchw 1x2x3x20 k2x3 s1x2 o2x9000 plane-i64 allow-empty ys=70000x30000x9010x1"}) {
+    const Plan plan(Parsed(text)), reference(Im2col(text));
+    ASSERT_TRUE(plan && reference) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random);
+    const Forward expected = RunForward(reference, x, true);
+    for (int threads = 1; threads < 10; ++threads) {
+      const peakpool_executor executor = ReverseExecutor(threads);
+      const Forward actual = RunForward(plan, x, true, &executor);
+      EXPECT_TRUE(SameBytes(actual.y, expected.y, ElementBytes(p.type))) << text << ", threads " << threads;
+      EXPECT_TRUE(SameBytes(actual.index, expected.index, IndexBytes(p.index_format))) << text;
+      EXPECT_TRUE(SameBytes(RunForward(plan, x, false, &executor).y, expected.y, ElementBytes(p.type))) << text;
+    }
+  }
+}
+
 TEST(Padding, IsNotTakenForTheLowestElements) {
   for (const std::string& target : Targets()) {
     for (int32_t type = 0; type < kTypes; ++type) {
