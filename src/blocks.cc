@@ -179,7 +179,7 @@ class Cutter {
 // Whether slices of the depth are planes by themselves.
 bool HasPlainDepth(const Geometry& g) {
   const Axis& d = g.axis[kDepth];
-  return d.kernel == 1 && d.stride == 1 && d.input == d.output && !d.adaptive;
+  return d.kernel == 1 && d.stride == 1 && d.pad_before == 0 && d.input == d.output && !d.adaptive;
 }
 
 // Whether pixels of so few bytes have gaps between them.

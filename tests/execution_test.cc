@@ -198,6 +198,19 @@ TEST(Depth, OfFarReachMatchesTheReference) {
   }
 }
 
+// Of as many outputs as inputs, none of which is the slice of its number.
+TEST(Depth, OfOneTapBehindPaddingMatchesTheReference) {
+  Random random(13);
+  for (const char* text :
+       {"u8 ncdhw 2x13x2x13x8 k1x2x2 s1x2x1 p1:0x4:0x2:2 d1x1x4 o2x3x6 window-u16 allow-empty ys=1170x90x45x15x1",
+        "f32 ncdhw 1x2x3x6x8 k1x3x3 s1 p1:0x1x1 o3x6x8 window-u8 allow-empty xs=400x160x50x8x1"}) {
+    const Plan plan(Parsed(text)), reference(Im2col(text));
+    ASSERT_TRUE(plan && reference) << plan.error();
+    const peakpool_problem& p = plan.problem();
+    SameForward(plan, reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random));
+  }
+}
+
 // Columns of long lines are taken in parts, of which some have windows beyond the input alone.
 TEST(Lines, MayGoOnBeyondTheInput) {
   Random random(12);
