@@ -44,6 +44,8 @@ struct Axis {
   }
   // Whether no input lies in two windows and taps leave no gaps.
   bool IsApart() const { return (output == 1 || kernel <= stride) && (dilation == 1 || kernel == 1); }
+  // Whether output o is input o.
+  bool IsIdentity() const { return kernel == 1 && stride == 1 && pad_before == 0 && input == output && !adaptive; }
   // The outputs whose windows may touch inputs [begin, end) are [FirstTouching(begin), TouchingEnd(end)).
   int64_t FirstTouching(int64_t begin) const {
     if (adaptive) return begin * output / input;

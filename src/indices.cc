@@ -555,7 +555,7 @@ class TapBytes {
     const bool copies_lines = !dense_line && pixel < kShortRun && line <= kTable,
                joins_lines = dense_line || copies_lines;
     const bool copies_planes = joins_lines && !dense_plane && plane <= kTable;
-    if (all_inside_ || ((dense_plane || copies_planes) && plane <= kTable)) {
+    if (all_inside_ || copies_planes || (dense_plane && plane <= kTable)) {
       // Runs go on for as long as the memory does.
       int64_t table = kTable;
       if (all_inside_) {

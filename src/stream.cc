@@ -26,8 +26,8 @@ int64_t RowExtent(const Geometry& g, const Strides& s, int64_t width) {
 }
 
 // Copies `count` rows of every (n, c).
-void CopyRows(const Geometry& g, int64_t width, int64_t bytes, const unsigned char* from, const Strides& from_strides,
-              unsigned char* to, const Strides& to_strides, int64_t count) {
+void CopyRowsOfPlanes(const Geometry& g, int64_t width, int64_t bytes, const unsigned char* from,
+                      const Strides& from_strides, unsigned char* to, const Strides& to_strides, int64_t count) {
   const int64_t planes = g.channels_last ? 1 : g.channels, pixels = g.channels_last ? width : 1;
   const int64_t run = g.channels_last ? g.channels : width;
   for (int64_t n = 0; n < g.batch; ++n) {
@@ -116,13 +116,13 @@ void PushRow(peakpool_stream* stream, const void* row) {
     stream->first = h;
     stream->count = 0;
   } else if (stream->count == stream->capacity) {
-    CopyRows(g, g.axis[kWidth].input, bytes, stream->rows + stale * stream->held.axis[kHeight] * bytes, stream->held,
-             stream->rows, stream->held, stream->count - stale);
+    CopyRowsOfPlanes(g, g.axis[kWidth].input, bytes, stream->rows + stale * stream->held.axis[kHeight] * bytes,
+                     stream->held, stream->rows, stream->held, stream->count - stale);
     stream->first += stale;
     stream->count -= stale;
   }
-  CopyRows(g, g.axis[kWidth].input, bytes, static_cast<const unsigned char*>(row), g.input,
-           stream->rows + stream->count * stream->held.axis[kHeight] * bytes, stream->held, 1);
+  CopyRowsOfPlanes(g, g.axis[kWidth].input, bytes, static_cast<const unsigned char*>(row), g.input,
+                   stream->rows + stream->count * stream->held.axis[kHeight] * bytes, stream->held, 1);
   ++stream->count;
 }
 
@@ -159,8 +159,8 @@ void PullRow(peakpool_stream* stream, void* row, void* index, const peakpool_exe
   one.shape.index_bytes = tap_bytes;
   view.output = stream->pooled_strides;
   Forward(one, from, stream->pooled, stream->taps, executor);
-  CopyRows(g, g.axis[kWidth].output, bytes, stream->pooled, stream->pooled_strides, static_cast<unsigned char*>(row),
-           g.output, 1);
+  CopyRowsOfPlanes(g, g.axis[kWidth].output, bytes, stream->pooled, stream->pooled_strides,
+                   static_cast<unsigned char*>(row), g.output, 1);
   const int64_t planes = g.Planes(), line_taps = stream->pooled_strides.axis[kHeight];
   // The expander puts output row o at o rows below its base, the caller's row is that very row.
   const int64_t row_offset = o * g.output.axis[kHeight] * IndexBytes(whole.problem.index_format);

@@ -365,14 +365,13 @@ class Gatherer {
     const int64_t band_rows = HWY_MAX(kBandBytes / (width * static_cast<int64_t>(sizeof(T))), int64_t{16});
     const int64_t most_slices = last_column == 0 ? INT64_MAX : band_rows / height;
     Block block;
-    for (int64_t line = begin_; line < end_; line = block.slice_begin * height + block.h_end) {
+    for (int64_t line = begin_; line < end_; line = (block.slice_end - 1) * height + block.h_end) {
       block.slice_begin = line / height;
       block.h_begin = line - block.slice_begin * height;
       const int64_t slices = block.h_begin == 0 ? HWY_MIN(most_slices, (end_ - line) / height) : 0;
       block.slice_end = block.slice_begin + HWY_MAX(slices, int64_t{1});
       block.h_end = HWY_MIN(height, block.h_begin + HWY_MIN(slices > 1 ? height : band_rows, end_ - line));
       for (block.column = last_column; block.column >= 0; block.column -= columns) Sum(block);
-      block.slice_begin = block.slice_end - 1;
     }
   }
 
@@ -589,7 +588,7 @@ class InPlace {
     if (depth.input != depth.output) dense_dy = HWY_MIN(dense_dy, kSlice);
     const Dense dense = HWY_MIN(dense_dy, DenseExtent(g_, g_.input, false));
     // Neighbouring slices without gaps.
-    const int64_t slices = dense == kTensor ? INT64_MAX / height : dense == kImage ? g_.channels * depth.input : 1;
+    const int64_t slices = dense == kTensor ? INT64_MAX / height : 1;
     const auto in_scratch = [&](int64_t begin, int64_t end) {
       BackwardCall part = call_;
       part.begin = begin, part.end = end;
