@@ -70,8 +70,7 @@ TEST(Executors, GiveTheSameBytes) {
   }
 }
 
-peakpool_problem Im2col(const char* text) {
-  peakpool_problem problem = Parsed(text);
+peakpool_problem Im2col(peakpool_problem problem) {
   problem.algorithm = PEAKPOOL_IM2COL;
   return problem;
 }
@@ -94,15 +93,20 @@ void SameGradients(const Plan& plan, const Plan& reference, const Bytes& index, 
       << Described(p);
 }
 
+// Values, indices and gradients of random elements.
+void SameAsReference(const peakpool_problem& problem, Random* random) {
+  SCOPED_TRACE(Described(problem));
+  const Plan plan(problem), reference(Im2col(problem));
+  ASSERT_TRUE(plan && reference) << plan.error();
+  const peakpool_problem& p = plan.problem();
+  const Fill fill = (*random)() % 2 == 0 ? Fill::kTies : Fill::kBits;
+  const Forward expected = SameForward(plan, reference, RandomElements(p.type, InputBytes(p), fill, random));
+  if (IsFloatType(p.type)) SameGradients(plan, reference, expected.index, random);
+}
+
 TEST(Executors, LargeProblemsMatchTheReference) {
   Random random(5);
-  for (const char* text : kProblems) {
-    const Plan plan(Parsed(text)), reference(Im2col(text));
-    ASSERT_TRUE(plan && reference) << plan.error();
-    const peakpool_problem& p = plan.problem();
-    const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kBits, &random);
-    SameGradients(plan, reference, SameForward(plan, reference, x).index, &random);
-  }
+  for (const char* text : kProblems) SameAsReference(Parsed(text), &random);
 }
 
 // Up to 64 taps in all, which plans list.
@@ -115,18 +119,13 @@ TEST(Few, ListedTapsMatchTheReference) {
     for (int32_t type = 0; type < kTypes; ++type) {
       peakpool_problem typed = Parsed(text);
       typed.type = type;
-      for (peakpool_problem problem : InEveryFormat(typed)) {
-        SCOPED_TRACE(Described(problem));
+      for (const peakpool_problem& problem : InEveryFormat(typed)) {
         const Plan plan(problem);
         ASSERT_TRUE(plan) << plan.error();
         std::string explanation(peakpool_explain(plan.get(), nullptr, 0) + 1, '\0');
         peakpool_explain(plan.get(), &explanation[0], explanation.size());
         EXPECT_EQ(explanation.find("forward: few") != std::string::npos, HasVectors()) << explanation;
-        problem.algorithm = PEAKPOOL_IM2COL;
-        const Plan reference(problem);
-        const peakpool_problem& p = plan.problem();
-        SameForward(plan, reference,
-                    RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random));
+        SameAsReference(problem, &random);
       }
     }
   }
@@ -145,17 +144,7 @@ TEST(Planes, OfSlicesAndImagesMatchTheReference) {
     for (int32_t type = 0; type < kTypes; ++type) {
       peakpool_problem typed = Parsed(text);
       typed.type = type;
-      for (peakpool_problem problem : InEveryFormat(typed)) {
-        SCOPED_TRACE(Described(problem));
-        const Plan plan(problem);
-        ASSERT_TRUE(plan) << plan.error();
-        problem.algorithm = PEAKPOOL_IM2COL;
-        const Plan reference(problem);
-        const peakpool_problem& p = plan.problem();
-        const Bytes x = RandomElements(type, InputBytes(p), random() % 2 == 0 ? Fill::kTies : Fill::kBits, &random);
-        const Forward expected = SameForward(plan, reference, x);
-        if (IsFloatType(type)) SameGradients(plan, reference, expected.index, &random);
-      }
+      for (const peakpool_problem& problem : InEveryFormat(typed)) SameAsReference(problem, &random);
     }
   }
 }
@@ -164,22 +153,14 @@ TEST(Planes, OfSlicesAndImagesMatchTheReference) {
 TEST(Planes, OfSomeSlicesMatchTheReference) {
   Random random(10);
   for (const char* text :
-       {"nchw 1x4x2x4x5 k1x3x3 s2x1x1 p0x1x1 xs=160x20x80x5x1", "nchw 1x4x2x4x5 k1 s2x1x1",
-        "nchw 2x9x5x6x7 k1x3x3 s3x1x1 p0x1x1", "nchw 2x3x4x5x6 k1x3x3 s2x1x1 p0x1x1 xs=360x30x90x6x1",
-        "nchw 1x70x2x9x9 k1x2x2 s2x2x2 xs=11340x81x5670x9x1"}) {
+       {"f32 ncdhw 1x4x2x4x5 k1x3x3 s2x1x1 p0x1x1 window-u8 xs=160x20x80x5x1",
+        "f32 ncdhw 1x4x2x4x5 k1 s2x1x1 window-u8", "f32 ncdhw 2x9x5x6x7 k1x3x3 s3x1x1 p0x1x1 window-u8",
+        "f32 ncdhw 2x3x4x5x6 k1x3x3 s2x1x1 p0x1x1 window-u8 xs=360x30x90x6x1",
+        "f32 ncdhw 1x70x2x9x9 k1x2x2 s2x2x2 window-u8 xs=11340x81x5670x9x1"}) {
     for (int32_t type = 0; type < kTypes; ++type) {
-      peakpool_problem problem = Parsed("f32 ncdhw" + std::string(text + 4));
+      peakpool_problem problem = Parsed(text);
       problem.type = type;
-      problem.index_format = PEAKPOOL_INDEX_WINDOW_U8;
-      const Plan plan(problem);
-      ASSERT_TRUE(plan) << plan.error();
-      problem.algorithm = PEAKPOOL_IM2COL;
-      const Plan reference(problem);
-      const Bytes x = RandomElements(type, InputBytes(plan.problem()), Fill::kTies, &random);
-      for (int side = 0; side < 2; ++side) {
-        const Forward expected = SameForward(plan, reference, x);
-        if (IsFloatType(type)) SameGradients(plan, reference, expected.index, &random);
-      }
+      SameAsReference(problem, &random);
     }
   }
 }
@@ -191,10 +172,7 @@ TEST(Depth, OfFarReachMatchesTheReference) {
        {"f32 ndhwc 1x7x1100x2x2 k2x1x1 s1 d600x1x1 window-u8", "u8 ndhwc 1x7x2500x2x2 k2x1x1 s1 d1100x1x1 window-u8",
         "f64 ncdhw 1x1x1500x2x5 k700x1x3 s1 plane-i64", "f32 ncdhw 1x1x1500x2x5 k1100x1x3 s1 plane-i32",
         "i8 ncdhw 1x2x1300x3x4 k600x1x1 s2x1x1 window-u16", "bf16 ndhwc 1x3x1200x2x3 k520x1x2 s1 window-u16"}) {
-    const Plan plan(Parsed(text)), reference(Im2col(text));
-    ASSERT_TRUE(plan && reference) << plan.error();
-    const peakpool_problem& p = plan.problem();
-    SameForward(plan, reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random));
+    SameAsReference(Parsed(text), &random);
   }
 }
 
@@ -204,10 +182,7 @@ TEST(Depth, OfOneTapBehindPaddingMatchesTheReference) {
   for (const char* text :
        {"u8 ncdhw 2x13x2x13x8 k1x2x2 s1x2x1 p1:0x4:0x2:2 d1x1x4 o2x3x6 window-u16 allow-empty ys=1170x90x45x15x1",
         "f32 ncdhw 1x2x3x6x8 k1x3x3 s1 p1:0x1x1 o3x6x8 window-u8 allow-empty xs=400x160x50x8x1"}) {
-    const Plan plan(Parsed(text)), reference(Im2col(text));
-    ASSERT_TRUE(plan && reference) << plan.error();
-    const peakpool_problem& p = plan.problem();
-    SameForward(plan, reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random));
+    SameAsReference(Parsed(text), &random);
   }
 }
 
@@ -216,7 +191,7 @@ TEST(Lines, MayGoOnBeyondTheInput) {
   Random random(12);
   for (const char* text : {"i8 ncw 2x1x2615 k3 s2 p5:1 o27388 plane-i64 allow-empty ys=27396x27396x1",
                            "f32 nchw 1x2x3x20 k2x3 s1x2 o2x9000 plane-i64 allow-empty ys=70000x30000x9010x1"}) {
-    const Plan plan(Parsed(text)), reference(Im2col(text));
+    const Plan plan(Parsed(text)), reference(Im2col(Parsed(text)));
     ASSERT_TRUE(plan && reference) << plan.error();
     const peakpool_problem& p = plan.problem();
     const Bytes x = RandomElements(p.type, InputBytes(p), Fill::kTies, &random);
@@ -243,9 +218,8 @@ TEST(Padding, IsNotTakenForTheLowestElements) {
         problem.target = target.c_str();
         const Plan plan(problem);
         ASSERT_TRUE(plan) << plan.error();
-        problem.algorithm = PEAKPOOL_IM2COL;
         SCOPED_TRACE(target);
-        SameForward(plan, Plan(problem), LowestElements(type, InputBytes(plan.problem())));
+        SameForward(plan, Plan(Im2col(problem)), LowestElements(type, InputBytes(plan.problem())));
       }
     }
   }
@@ -261,11 +235,7 @@ TEST(Gradients, OfSlicesBeyondTheLastWindow) {
         "f32 ncdhw 2x1x15x25x30 k1x2x2 s1 d1x8x8 o14x15x21 window-u8",
         "f32 ndhwc 2x20x10x15x13 k1x3x3 s1 p0:0x2:1x0:0 d1x4x4 o8x8x3 window-u8",
         "f16 ndhwc 2x40x10x15x13 k1x3x3 s1 p0:0x2:1x0:0 d1x4x4 o8x8x3 window-u8"}) {
-    const Plan plan(Parsed(text)), reference(Im2col(text));
-    ASSERT_TRUE(plan && reference) << plan.error();
-    const peakpool_problem& p = plan.problem();
-    const Forward pooled = RunForward(reference, RandomElements(p.type, InputBytes(p), Fill::kTies, &random), true);
-    SameGradients(plan, reference, pooled.index, &random);
+    SameAsReference(Parsed(text), &random);
   }
 }
 
