@@ -13,8 +13,8 @@ const char* TypeName(int32_t type);
 const char* IndexFormatName(int32_t index_format);
 
 // Both as declared in peakpool.h.
-peakpool_status Parse(const char* text, peakpool_problem* problem);
-size_t Describe(const peakpool_problem& problem, char* buffer, size_t size);
+[[gnu::cold]] peakpool_status Parse(const char* text, peakpool_problem* problem);
+[[gnu::cold]] size_t Describe(const peakpool_problem& problem, char* buffer, size_t size);
 
 }  // namespace peakpool
 

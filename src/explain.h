@@ -10,7 +10,7 @@
 namespace peakpool {
 
 // Writes and returns as Describe().
-size_t Explain(const peakpool_plan& plan, char* buffer, size_t size);
+[[gnu::cold]] size_t Explain(const peakpool_plan& plan, char* buffer, size_t size);
 
 }  // namespace peakpool
 

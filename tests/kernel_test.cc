@@ -658,7 +658,7 @@ TEST_P(WideKernel, WideWindowsBeyondOneBlock) {
           "nhwc 1x16x2x1100 k2x600 s1x4 p1x300", "nhwc 1x150x13x13 k13 s1 p6", "nchw 1x2x70x40 k31 s1 p15",
           "nchw 1x2x20x300 k9x65 s1 p4x30", "nchw 5x3x7x7 k7 s7", "nchw 1x1x1200x20 k1100x4 s1",
           "nchw 1x1x3x5000 k4 s4", "nchw 1x2x50x130 k5x4 s2x3 p2", "nchw 1x2x150x200 k5x7 s1 p4x3",
-          "nchw 1x3x12x190 k9x33 s1 p8x20"}) {
+          "nchw 1x3x12x190 k9x33 s1 p8x20", "nchw 1x2x150x200 k4 s1 p2:1", "nhwc 1x40x60x130 k4 s1 p1:2"}) {
       peakpool_problem p = Parsed("f32 " + std::string(geometry) + " window-u32");
       p.type = GetParam().type;
       const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;

@@ -226,7 +226,13 @@ template <class L, int kG, class T = typename L::Element>
           store(hn::Max(suffix, a));
           a = hn::Max(a, next());
         };
-        if constexpr (kG > 1) output(a0), output(a1), output(a2), output(a3);
+        if constexpr (kG > 1) {
+          V shared = a;
+          if (kG == 5 && HWY_UNLIKELY(kernel < kG)) shared = a0, from -= pitch;
+          store(hn::Max(a0, shared));
+          a = hn::Max(a, next());
+          output(a1), output(a2), output(a3);
+        }
         if constexpr (kG > 5) output(a4), output(a5);
         store(a);
       }
@@ -236,7 +242,7 @@ template <class L, int kG, class T = typename L::Element>
 }
 template <class L, class T = typename L::Element>
 void PoolRowsOf(L out, const RowWindows<T>& c) {
-  const int64_t most = c.stride == 1 ? HWY_MIN(c.kernel, c.outputs) : 1;
+  const int64_t most = c.stride == 1 ? MostOfTile(c.kernel, c.outputs) : 1;
   most >= 7 ? PoolRows<L, 7>(out, c) : most >= 5 ? PoolRows<L, 5>(out, c) : PoolRows<L, 1>(out, c);
 }
 
@@ -317,14 +323,18 @@ template <class L, int kG, class T = typename L::Element, class TI>
           shift = hn::Add(shift, row_step);
           to += to_row, to_taps += to_taps_row;
         };
-        const auto output = [&](V suffix, VI suffix_tap) PEAKPOOL_INLINED {
-          FoldLater(d, a, t, suffix, suffix_tap);
+        const auto output = [&](V shared, V suffix, VI suffix_tap) PEAKPOOL_INLINED {
+          FoldLater(d, shared, t, suffix, suffix_tap);
           store(suffix, suffix_tap);
           extend(below > 0 ? pitch : 0);
           --below;
         };
-        if constexpr (kG > 1) output(a0, t0), output(a1, t1), output(a2, t2), output(a3, t3);
-        if constexpr (kG > 5) output(a4, t4), output(a5, t5);
+        if constexpr (kG > 1) {
+          V shared = a;
+          if (kG == 5 && HWY_UNLIKELY(c.kernel < kG)) shared = a0, from -= pitch, from_taps -= pitch;
+          output(shared, a0, t0), output(a, a1, t1), output(a, a2, t2), output(a, a3, t3);
+        }
+        if constexpr (kG > 5) output(a, a4, t4), output(a, a5, t5);
         store(a, t);
       }
       if (j == last) break;
@@ -333,7 +343,7 @@ template <class L, int kG, class T = typename L::Element, class TI>
 }
 template <class L, class T, class TI>
 void PoolTapRowsOf(L out, const TapRowWindows<T, TI>& w) {
-  const int64_t most = w.values.stride == 1 ? HWY_MIN(w.values.kernel, w.values.outputs) : 1;
+  const int64_t most = w.values.stride == 1 ? MostOfTile(w.values.kernel, w.values.outputs) : 1;
   if constexpr (kHas32Registers && sizeof(T) == 4) {  // 0.95 of the time, 9 taps and more
     if (most >= 9) {
       PoolTapRows<L, 7>(out, w);
