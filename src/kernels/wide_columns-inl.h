@@ -419,29 +419,24 @@ HWY_INLINE void StoreTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* HWY_R
   }
 }
 
-// Where the results of one tile go, output after output.
-template <class L, class D, class T = typename L::Element>
+template <class DI>
+[[gnu::cold]] HWY_NOINLINE void StoreTapLanesOutOfLine(DI di, hn::Vec<DI> taps, int bytes, uint8_t* to) {
+  StoreTapLanes(di, taps, bytes, to);
+}
+
+// Where the results of one tile go, output after output. Most taps are stored as bytes, or where another axis follows
+// as lanes.
+template <class L, bool kToBytes, class D, class T = typename L::Element>
 struct TapSink {
   using DI = hn::RebindToSigned<D>;
   using TI = hn::TFromD<DI>;
   L out;
   T* HWY_RESTRICT to;
   uint8_t* HWY_RESTRICT to_taps;
-  int64_t to_output, to_taps_output;
+  int64_t to_output, to_taps_output;  // the latter in bytes
   int tap_bytes;
   TI shifted, shift;
 
-  HWY_INLINE TapSink(const TapColumns<T, TI>& c, L lanes, int64_t run, int64_t o, int64_t j)
-      : out(lanes),
-        to(c.to + run * c.to_run + o * c.to_output + j),
-        to_output(c.to_output),
-        tap_bytes(c.tap_bytes),
-        shifted(static_cast<TI>(c.base + run * c.run_shift + o * c.shift)),
-        shift(c.shift) {
-    const int64_t bytes = c.tap_bytes == 0 ? static_cast<int64_t>(sizeof(TI)) : c.tap_bytes;
-    to_taps = c.to_taps + (run * c.to_taps_run + o * c.to_taps_output + j) * bytes;
-    to_taps_output = c.to_taps_output * bytes;
-  }
   HWY_INLINE TapSink Behind(int64_t elements) const {
     TapSink sink = *this;
     sink.to += elements;
@@ -450,7 +445,11 @@ struct TapSink {
   }
   HWY_INLINE void Store(D d, hn::Vec<D> v, hn::Vec<DI> tap) {
     out.Store(d, v, to);
-    StoreTapLanes(DI(), tap, tap_bytes, to_taps);
+    if (HWY_LIKELY(tap_bytes == (kToBytes ? 1 : 0))) {
+      StoreTapLanes(DI(), tap, kToBytes ? 1 : 0, to_taps);
+    } else {
+      StoreTapLanesOutOfLine(DI(), tap, tap_bytes, to_taps);
+    }
     to += to_output;
     to_taps += to_taps_output;
   }
@@ -573,28 +572,40 @@ HWY_INLINE void ReduceTapByTap(D d, const Source& source, int64_t kernel, const 
 template <class L, int kG, bool kFromTaps, class T = typename L::Element, class TI>
 HWY_NOINLINE bool ReduceTapColumns(const TapColumns<T, TI>& c, L in, L out) {
   const hn::ScalableTag<typename L::Lane> d;
+  using D = decltype(d);
   auto seen0 = NoSquares(d), seen1 = seen0;
   const int64_t n = static_cast<int64_t>(hn::Lanes(d));
-  const int64_t kernel = c.kernel, outputs = c.outputs;
+  // What `c` holds would be loaded anew after each store of bytes.
+  const int64_t kernel = c.kernel, outputs = c.outputs, runs = c.runs, length = c.length, from_run = c.from_run;
+  const int64_t bytes = c.tap_bytes == 0 ? static_cast<int64_t>(sizeof(TI)) : c.tap_bytes;
+  const int64_t to_run = c.to_run, to_taps_run = c.to_taps_run * bytes, to_taps_output = c.to_taps_output * bytes;
+  const TI run_shift = c.run_shift;
+  TapSink<L, kFromTaps, D> sink = {out, c.to, c.to_taps, c.to_output, to_taps_output, c.tap_bytes, c.base, c.shift};
   for (int64_t o = 0; o < outputs; o += kG) {
     o = HWY_MIN(o, outputs - kG);
     const int64_t first = o * c.steps.tap_step;
-    for (int64_t run = 0; run < c.runs; ++run) {
-      for (int64_t j = 0; j < c.length; j += n) {
-        j = HWY_MIN(j, c.length - n);
-        const int64_t at = run * c.from_run + j;
-        const TapSource<L, kFromTaps, !kFromTaps || kG == 1, decltype(d)> source = {
-            in, c.from + at, kFromTaps ? c.from_taps + at : nullptr, c.offset + first, c.name + first};
-        const TapSink<L, decltype(d)> sink(c, out, run, o, j);
+    TapSource<L, kFromTaps, !kFromTaps || kG == 1, D> source = {in, c.from, kFromTaps ? c.from_taps : nullptr,
+                                                                c.offset + first, c.name + first};
+    T* to = c.to + o * sink.to_output;
+    uint8_t* to_taps = c.to_taps + o * to_taps_output;
+    sink.shifted = static_cast<TI>(c.base + o * sink.shift);
+    for (int64_t run = 0; run < runs; ++run) {
+      for (int64_t j = 0; j < length; j += n) {
+        j = HWY_MIN(j, length - n);
+        sink.to = to + j;
+        sink.to_taps = to_taps + j * bytes;
         if constexpr (kG > 1) {
-          ReduceTapTile<L, kG>(d, source, kernel, sink, seen0, seen1);
-        } else if (j + 4 * n <= c.length) {
-          ReduceTapByTap<4>(d, source, kernel, sink);
+          ReduceTapTile<L, kG>(d, source.Behind(j), kernel, sink, seen0, seen1);
+        } else if (j + 4 * n <= length) {
+          ReduceTapByTap<4>(d, source.Behind(j), kernel, sink);
           j += 3 * n;
         } else {
-          ReduceTapByTap<1>(d, source, kernel, sink);
+          ReduceTapByTap<1>(d, source.Behind(j), kernel, sink);
         }
       }
+      source = source.Behind(from_run);
+      to += to_run, to_taps += to_taps_run;
+      sink.shifted = static_cast<TI>(sink.shifted + run_shift);
     }
   }
   return SawNan<L>(d, seen0, seen1, seen0, seen1);
