@@ -16,8 +16,8 @@ struct peakpool_pyramid {
 namespace peakpool {
 
 // A window of k is one of j < k followed by one of k - j + 1, so each level costs only the difference.
-peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kernels, int32_t levels,
-                            peakpool_pyramid** pyramid);
+[[gnu::cold]] peakpool_status MakePyramid(const peakpool_problem& problem, const int64_t* kernels, int32_t levels,
+                                          peakpool_pyramid** pyramid);
 void DestroyPyramid(peakpool_pyramid* pyramid);
 
 // Pointers have been checked.

@@ -22,7 +22,7 @@ struct peakpool_stream {
 
 namespace peakpool {
 
-peakpool_status MakeStream(const peakpool_problem& problem, peakpool_stream** stream);
+[[gnu::cold]] peakpool_status MakeStream(const peakpool_problem& problem, peakpool_stream** stream);
 void DestroyStream(peakpool_stream* stream);
 
 // Whether the next output row can be pulled.

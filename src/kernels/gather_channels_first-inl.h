@@ -409,7 +409,7 @@ Strips<T> StripsFor(const Axis& width) {
 template <class T>
 class InScratch {
  public:
-  explicit InScratch(const BackwardCall& call)
+  [[gnu::cold]] explicit InScratch(const BackwardCall& call)
       : call_(call),
         g_(*call.geometry),
         dy_(static_cast<const T*>(call.dy)),

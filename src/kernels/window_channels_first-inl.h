@@ -331,6 +331,65 @@ bool WindowTaps(L lanes, const WindowLines<typename L::Element>& in) {
   return SawNan<L>(d, ordered);
 }
 
+// 2x2 at stride 1 with tap numbers, two lines at once: which column wins in each of three rows, then which row.
+template <class L, class D>
+bool WindowTaps2x2(L lanes, const WindowLines<typename L::Element>& in) {
+  using T = typename L::Element;
+  using V = hn::Vec<D>;
+  const D d;
+  using VT = decltype(SetTap(d, 0));
+  const hn::DFromV<VT> dt;
+  const int64_t n = static_cast<int64_t>(hn::Lanes(d)), last = in.out_width - n, most = in.width - n, pad = in.pad;
+  const VT one = SetTap(d, 1), two = SetTap(d, 2), first = SetTap(d, static_cast<int>(in.first_tap[0][0]));
+  // A column clamped at the left is named by the other one.
+  const VT edge = hn::IfThenElseZero(hn::FirstN(dt, static_cast<size_t>(pad)), one);
+  auto ordered = hn::FirstN(d, hn::Lanes(d));
+  const T *x0 = in.row[0], *x1 = in.row[1], *x2 = in.row[2];
+  T *y0 = in.y[0], *y1 = in.y[1];
+  uint8_t *taps0 = in.taps[0], *taps1 = in.taps[1];
+  for (int64_t step = in.steps;;) {
+    for (int64_t o = 0;; o = HWY_MIN(o + n, last)) {
+      const int64_t c = o - pad, left = HWY_MAX(c, 0), right = HWY_MIN(c + 1, most);
+      const VT zero = o == 0 ? edge : hn::Zero(dt);
+      const auto columns = [&](const T* row, V& v, VT& tap) PEAKPOOL_INLINED {
+        V v0 = LoadLanes(lanes, d, row + left), v1 = LoadLanes(lanes, d, row + right);
+        Note<L>(d, ordered, v0, v1);
+        if (HWY_UNLIKELY(c != left)) v0 = ShiftLanes(d, v0, v0, -1);
+        if (HWY_UNLIKELY(c + 1 != right)) v1 = ShiftLanes(d, v1, v1, 1);
+        tap = hn::IfThenElse(TapsWhere(d, hn::Gt(v1, v0)), one, zero);
+        v = hn::Max(v0, v1);
+      };
+      V a, b, v2;
+      VT tap_a, tap_b, tap2;
+      columns(x0, a, tap_a);
+      columns(x1, b, tap_b);
+      columns(x2, v2, tap2);
+      tap_a = hn::IfThenElse(TapsWhere(d, hn::Gt(b, a)), hn::Add(tap_b, two), hn::Add(tap_a, first));
+      a = hn::Max(a, b);
+      tap_b = hn::IfThenElse(TapsWhere(d, hn::Gt(v2, b)), hn::Add(tap2, two), tap_b);
+      b = hn::Max(b, v2);
+      lanes.Store(d, b, y1 + o);
+      StoreTaps(d, tap_b, taps1 + o);
+      lanes.Store(d, a, y0 + o);
+      StoreTaps(d, tap_a, taps0 + o);
+      if (o == last) break;
+    }
+    if (--step == 0) break;
+    x0 += in.row_step, x1 += in.row_step, x2 += in.row_step;
+    y0 += in.y_step, y1 += in.y_step;
+    taps0 += in.taps_step, taps1 += in.taps_step;
+  }
+  return SawNan<L>(d, ordered);
+}
+// Whether it takes these lines: at most one column is clamped on either side, and strips, which windows beyond both
+// ends are none for, take longer (35x35, and all on AVX2, 0.7 to 0.9 of the time).
+template <class L>
+bool TakesLinesOfTwo(const Axis& w) {
+  constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(hn::ScalableTag<typename L::Lane>()));
+  return kHas32Registers && sizeof(typename L::Lane) == 4 && w.kernel == 2 && w.stride == 1 && w.pad_before <= 1 &&
+         w.Begin(w.output - 1) < w.input && (w.output > w.input ? w.input >= kLanes : w.output > 8 * kLanes);
+}
+
 // Whether the kernels of 3x3 at stride 2, two lines at once, take these lines: at most one column is clamped on either
 // side.
 inline bool TakesLinePairs(const Axis& w) {
@@ -596,7 +655,7 @@ struct LineDriver {
     return begin + height.pad_before < 0 ? -1 : (begin + height.pad_before) / height.stride;
   }
 
-  HWY_NOINLINE void Run(ForwardKernel separable) {
+  [[gnu::cold]] HWY_NOINLINE void Run(ForwardKernel separable) {
     const Geometry& g = *call.geometry;
     for (SliceWalk walk(call, separable); walk.Next();) {
       for (int64_t p = 0; p < walk.planes; ++p) {
@@ -688,6 +747,9 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
       } else if constexpr (kTaps && kS == 2) {
         return square && TakesLinePairs(width) ? &WindowTaps3x3<L, D> : nullptr;
       } else if constexpr (kTaps) {
+        if constexpr (kFull && kHas32Registers && sizeof(typename L::Lane) == 4 && kK == 2) {
+          if (square && TakesLinesOfTwo<L>(width)) return &WindowTaps2x2<L, D>;
+        }
         return &WindowTaps<L, D, kK>;
       } else {
         // Two vectors for a line that is little longer than one: 35x35 of u8 would take 1.5 times as long.
@@ -717,15 +779,17 @@ LineKernel<L> FindLineKernel(D d, const Axis& width, bool square) {
 }
 
 template <class L>
-void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
+[[gnu::cold]] void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable) {
   if (call.begin >= call.end) return;
   const Geometry& g = *call.geometry;
   const Axis &height = g.axis[kHeight], &width = g.axis[kWidth];
   const bool square = g.axis[kDepth].kernel == 1 && height.kernel == width.kernel && height.stride == width.stride;
   const hn::ScalableTag<typename L::Lane> d;
   const bool is_fused = height.kernel <= 3 && (width.kernel == 2 || width.kernel == 3);
+  const bool of_two =
+      call.taps.base != nullptr && square && height.dilation * width.dilation == 1 && TakesLinesOfTwo<L>(width);
   if constexpr (kHasStrips<L>) {
-    if (ForwardStrips(call, lanes, separable)) return;
+    if (!of_two && ForwardStrips(call, lanes, separable)) return;
   }
   if constexpr (kHasRows<L>) {
     if (ForwardRows(call, lanes, separable)) return;
@@ -758,7 +822,7 @@ void RunChannelsFirst(const ForwardCall& call, L lanes, ForwardKernel separable)
   }
   // Values of lines of four vectors and more are faster line by line (3x3, all types and targets). Indices never are:
   // 3x3 on 56x56 would take 1.7 (f32) to 7 times as long (u8).
-  const bool flat = call.taps.base != nullptr || width.input < 4 * n;
+  const bool flat = !of_two && (call.taps.base != nullptr || width.input < 4 * n);
   if (flat && ForwardFlat(call, lanes, separable)) return;
   // Stride 2, but for long lines of f32 and f64 of which pairs share rows (3x3 on 112x112: 1.3 against 1.8 times the
   // speed of light; 35x35, whose ends such kernels redo: 3 against 2.6).

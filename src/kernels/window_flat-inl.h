@@ -360,7 +360,7 @@ class FlatDriver : public FlatPlanes {
         lanes(a_lanes),
         with_taps(a_call.taps.base != nullptr) {}
 
-  HWY_NOINLINE void Run(ForwardKernel separable) {
+  [[gnu::cold]] HWY_NOINLINE void Run(ForwardKernel separable) {
     const int64_t plane = height * width;
     const auto dense = [&](const Strides& s) { return s.channel == plane; };
     for (SliceWalk walk(call, separable); walk.Next();) {
@@ -469,7 +469,7 @@ class FlatDriver : public FlatPlanes {
 
 // True if done: dense planes, and neither so wide nor so dilated that a block would hold few rows.
 template <class L>
-HWY_NOINLINE bool ForwardFlat(const ForwardCall& call, L lanes, ForwardKernel separable) {
+[[gnu::cold]] HWY_NOINLINE bool ForwardFlat(const ForwardCall& call, L lanes, ForwardKernel separable) {
   const Geometry& g = *call.geometry;
   const Axis &h = g.axis[kHeight], &w = g.axis[kWidth];
   if (g.axis[kDepth].kernel != 1 || h.TapsBesideCentre() < 0 || w.TapsBesideCentre() < 0) return false;
