@@ -18,9 +18,9 @@ namespace {
 
 class PackedRun {
  public:
-  PackedRun(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable)
+  PackedRun(const ForwardCall& call, int64_t lanes, const PackedKernels& kernels, ForwardKernel separable)
       : call_(call),
-        kernel_(kernel),
+        kernels_(kernels),
         separable_(separable),
         g_(*call.geometry),
         width_(g_.axis[kWidth]),
@@ -92,12 +92,15 @@ class PackedRun {
  private:
   static constexpr int64_t kMostLanes = 16, kMostSteps = 1024, kMostSegments = 8, kMostEdge = 4096;
 
+  bool RunKernel(const PackedCode& code, const PackedPlanes& at) const {
+    return (code.single ? kernels_.single : kernels_.any)(code, at);
+  }
   bool Pool(int64_t begin, const PackedCode& code) const {
     PackedPlanes at = at_;
     at.x += begin * height_.stride * width_.input;
     at.y += begin * width_.output;
     if (with_taps_) at.taps += begin * width_.output;
-    return kernel_(code, at);
+    return RunKernel(code, at);
   }
 
   // Whether lines up to `stop` of a plane load and store inside of the run around it.
@@ -142,7 +145,7 @@ class PackedRun {
     outputs = (stop - inside) * width_.output;
     memcpy(x_copy_, at_.x + first_row * width_.input, static_cast<size_t>(size) * sizeof(float));
     memset(x_copy_ + size, 0, static_cast<size_t>(2 * (width_.output + n_)) * sizeof(float));
-    nan |= kernel_(code, {x_copy_, y_copy_, taps_copy_, 1, 0, 0, 0});
+    nan |= RunKernel(code, {x_copy_, y_copy_, taps_copy_, 1, 0, 0, 0});
     memcpy(at_.y + inside * width_.output, y_copy_, static_cast<size_t>(outputs) * sizeof(float));
     if (with_taps_) memcpy(at_.taps + inside * width_.output, taps_copy_, static_cast<size_t>(outputs));
     return nan;
@@ -164,7 +167,7 @@ class PackedRun {
     // Z is worth loading if there are fewer steps by a seventh.
     const bool two_lines = halves || 20 * ((w - 1) / (n_ - gap_) + 1) * (n_ - gap_) > 23 * (w + gap_);
     int64_t count = 0, steps_made = 0;
-    bool joins = false;
+    bool joins = false, single = true;
     for (int64_t line = 0, o = 0; line < stop - begin;) {
       const int64_t first = std::min(w - o, n_ - gap_);
       int64_t used = halves ? n_ / 2 : first + gap_, second = 0;
@@ -192,10 +195,15 @@ class PackedRun {
       steps[steps_made++] = step.Word();
       ++segments[count - 1].steps;
       joins |= step.first_of_z < n_;
+      single &= second == 0;
       o += first + second;
       for (; o >= w; o -= w) ++line;
     }
-    code = {segments, count, steps, joins, tables_, ramp_};
+    const int64_t full = n_ - gap_, line_steps = (w - 1) / full + 1, rest = w - (line_steps - 1) * full;
+    const int64_t rest_tables = single ? Tables(rest, 0, n_, true) : 0;
+    const int64_t full_tables = single && line_steps > 1 ? Tables(full, 0, n_, false) : rest_tables;
+    code = {segments,    count,       steps,   joins, single, line_steps, full, rest, height_.stride * row,
+            full_tables, rest_tables, tables_, ramp_};
     return true;
   }
 
@@ -241,7 +249,7 @@ class PackedRun {
   }
 
   const ForwardCall& call_;
-  const PackedKernel kernel_;
+  const PackedKernels kernels_;
   const ForwardKernel separable_;
   const Geometry& g_;
   const Axis &width_, &height_;
@@ -269,8 +277,8 @@ class PackedRun {
 
 }  // namespace
 
-bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable) {
-  return PackedRun(call, lanes, kernel, separable).Run();
+bool ForwardPacked(const ForwardCall& call, int64_t lanes, const PackedKernels& kernels, ForwardKernel separable) {
+  return PackedRun(call, lanes, kernels, separable).Run();
 }
 
 }  // namespace peakpool

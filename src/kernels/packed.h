@@ -37,6 +37,11 @@ struct PackedCode {
   int64_t count;
   const uint64_t* steps;
   bool joins;  // some lanes are replaced
+  // Each step is of one line, and lines are alike: `line_steps` of `full` outputs each, the last one of `rest`. Then no
+  // words are needed, of which the decoding is half of what 2x2 takes, and the numbers of tables are these.
+  bool single;
+  int64_t line_steps, full, rest, line;  // the latter elements from line to line
+  int64_t full_tables, rest_tables;
   // By number, PackedTablesSize(n) bytes each: lane numbers of what follows each even column, of the outputs in order,
   // and the latter in bytes.
   const char* tables;
@@ -54,10 +59,13 @@ struct PackedPlanes {
 
 // True if a NaN was seen.
 using PackedKernel = bool (*)(const PackedCode& in, const PackedPlanes& at);
+struct PackedKernels {
+  PackedKernel any, single;  // the latter for such code alone
+};
 
 // Square windows of 2 or 3 at stride 2 without padding before, planes of dense rows. True if done, false if these lines
 // are no such, or have no room in the code. `lanes`: of a vector.
-bool ForwardPacked(const ForwardCall& call, int64_t lanes, PackedKernel kernel, ForwardKernel separable);
+bool ForwardPacked(const ForwardCall& call, int64_t lanes, const PackedKernels& kernels, ForwardKernel separable);
 
 }  // namespace peakpool
 
