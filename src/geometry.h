@@ -82,8 +82,10 @@ struct Geometry {
   // A line is one row along the width axis: width elements channels-first, width x channels elements channels-last.
   // Lines are numbered row-major over (batch, channel if channels-first, depth, height).
   int64_t Planes() const { return channels_last ? batch : batch * channels; }
-  int64_t OutputLines() const { return Planes() * axis[kDepth].output * axis[kHeight].output; }
-  int64_t InputLines() const { return Planes() * axis[kDepth].input * axis[kHeight].input; }
+  int64_t OutputPlaneLines() const { return axis[kDepth].output * axis[kHeight].output; }
+  int64_t InputPlaneLines() const { return axis[kDepth].input * axis[kHeight].input; }
+  int64_t OutputLines() const { return Planes() * OutputPlaneLines(); }
+  int64_t InputLines() const { return Planes() * InputPlaneLines(); }
 
   // The first output of a line.
   OutputPosition OutputAt(int64_t line) const {
