@@ -106,6 +106,47 @@ TEST(Semantics, NanIsGreaterThanEverythingAndCanonical) {
   }
 }
 
+// Kernels look for NaN in what they load anyway, which is not the same everywhere in a line.
+TEST(Semantics, OneNanIsSeenWhereverItIs) {
+  Random random(14);
+  for (const char* text :
+       {"f32 nchw 1x2x5x70 k2 s1", "f32 nchw 1x2x4x70 k2 s1 p0:1", "f32 nchw 1x1x4x150 k2 s1 p0:1",
+        "f32 nchw 1x1x3x150 k2 s1 p1", "f32 nchw 1x2x5x70 k3 s1", "f32 nchw 1x2x4x70 k3 s1 p1",
+        "f32 nchw 1x1x5x60 k3 s1 p2 d2", "f32 nchw 1x1x5x60 k3 s1 d2", "f32 nchw 1x2x5x70 k3 s2 p1",
+        "f32 nchw 1x2x5x70 k2 s2", "f32 nchw 1x24x5x13 k3 s2", "f32 nchw 1x24x4x14 k2 s2",
+        "f32 nchw 1x24x4x14 k3 s1 p1", "f32 nchw 1x24x5x19 k3 s1", "f32 nhwc 1x20x5x9 k3 s1 p1",
+        "f32 nhwc 1x20x5x9 k3 s2", "f32 nhwc 1x3x4x10 k2 s2", "f32 nhwc 1x20x5x9 k2 s1", "f32 nchw 1x24x7x7 k7"}) {
+    for (int32_t type : {PEAKPOOL_F32, PEAKPOOL_F64, PEAKPOOL_BF16}) {
+      peakpool_problem problem = Parsed(text);
+      problem.type = type;
+      problem.index_format = PEAKPOOL_INDEX_WINDOW_U8;
+      problem.algorithm = PEAKPOOL_IM2COL;
+      const Plan reference(problem);
+      problem.algorithm = PEAKPOOL_AUTO;
+      ASSERT_TRUE(reference) << reference.error();
+      const peakpool_problem& p = reference.problem();
+      const Bytes finite = RandomElements(type, InputBytes(p), Fill::kFiniteTies, &random);
+      const size_t bytes = ElementBytes(type), channels = static_cast<size_t>(p.channels);
+      const size_t pixels = static_cast<size_t>(p.input[0] * p.input[1]);
+      for (size_t i = 0; i < pixels; ++i) {
+        const size_t c = i % channels, at = p.layout == PEAKPOOL_CHANNELS_LAST ? i * channels + c : c * pixels + i;
+        Bytes x = finite;
+        std::memset(x.data() + at * bytes, 0xFF, bytes);
+        const Forward expected = RunForward(reference, x, true);
+        for (const std::string& target : Targets()) {
+          problem.target = target.c_str();
+          const Plan plan(problem);
+          const Forward actual = RunForward(plan, x, true, peakpool_serial_executor());
+          ASSERT_TRUE(SameBytes(actual.y, expected.y, bytes)) << Described(problem) << ", NaN at " << i;
+          ASSERT_TRUE(SameBytes(actual.index, expected.index, 1)) << Described(problem) << ", NaN at " << i;
+          const Forward values = RunForward(plan, x, false, peakpool_serial_executor());
+          ASSERT_TRUE(SameBytes(values.y, expected.y, bytes)) << Described(problem) << ", NaN at " << i;
+        }
+      }
+    }
+  }
+}
+
 TEST(Semantics, FirstNanIsTheIndex) {
   for (int first = 0; first < 9; ++first) {
     for (int second = first + 1; second < 9; ++second) {

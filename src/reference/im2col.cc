@@ -21,7 +21,7 @@ float Widen(BF16 value) {
   std::memcpy(&result, &bits, sizeof(result));
   return result;
 }
-[[gnu::noinline]] float Widen(F16 value) {
+float Widen(F16 value) {
   const uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
   const uint32_t exponent = (value.bits >> 10) & 31, mantissa = value.bits & 1023;
   uint32_t bits;
