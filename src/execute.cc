@@ -61,7 +61,7 @@ struct TaskPart {
     if (split.Tasks() == 1) return;  // spares a tiny call ten divisions
     const int64_t part = i / (split.columns * split.channels);
     if (planes >= 4 * split.lines) {
-      // Whole ones: the gradients of 7x7 took a part that begins within a plane 20 times as long.
+      // Whole ones: gradients of 7x7 go row by row from within a plane (2048 of them on two threads: 36 us, not 4).
       lines = Part(planes, split.lines, part);
       lines = {lines.begin * plane_lines, lines.end * plane_lines};
     } else {

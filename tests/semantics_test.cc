@@ -116,7 +116,7 @@ TEST(Semantics, OneNanIsSeenWhereverItIs) {
         "f32 nchw 1x2x5x70 k2 s2", "f32 nchw 1x24x5x13 k3 s2", "f32 nchw 1x24x4x14 k2 s2",
         "f32 nchw 1x24x4x14 k3 s1 p1", "f32 nchw 1x24x5x19 k3 s1", "f32 nhwc 1x20x5x9 k3 s1 p1",
         "f32 nhwc 1x20x5x9 k3 s2", "f32 nhwc 1x3x4x10 k2 s2", "f32 nhwc 1x20x5x9 k2 s1", "f32 nchw 1x24x7x7 k7"}) {
-    for (int32_t type : {PEAKPOOL_F32, PEAKPOOL_F64, PEAKPOOL_BF16}) {
+    for (int32_t type : {PEAKPOOL_F32, PEAKPOOL_F64, PEAKPOOL_F16, PEAKPOOL_BF16}) {
       peakpool_problem problem = Parsed(text);
       problem.type = type;
       problem.index_format = PEAKPOOL_INDEX_WINDOW_U8;
@@ -136,6 +136,7 @@ TEST(Semantics, OneNanIsSeenWhereverItIs) {
         for (const std::string& target : Targets()) {
           problem.target = target.c_str();
           const Plan plan(problem);
+          ASSERT_TRUE(plan) << plan.error();
           const Forward actual = RunForward(plan, x, true, peakpool_serial_executor());
           ASSERT_TRUE(SameBytes(actual.y, expected.y, bytes)) << Described(problem) << ", NaN at " << i;
           ASSERT_TRUE(SameBytes(actual.index, expected.index, 1)) << Described(problem) << ", NaN at " << i;

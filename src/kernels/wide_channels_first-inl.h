@@ -318,7 +318,7 @@ template <class L, int kG, class T = typename L::Element, class TI>
           if (HWY_LIKELY(tap_bytes == 1)) {
             StoreBytes(di, tap, to_taps);
           } else {
-            StoreTapLanesOutOfLine(di, tap, tap_bytes, to_taps);
+            StoreTapLanes(di, tap, tap_bytes, to_taps);
           }
           shift = hn::Add(shift, row_step);
           to += to_row, to_taps += to_taps_row;

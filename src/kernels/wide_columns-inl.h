@@ -62,7 +62,7 @@ struct Ring {
 
 // Tiles hold no more outputs than there are, nor than a window has taps; those of 5 take windows of 4 as well: but for
 // the first output these go on where the suffix maxima end. (4 taps in half of the time that tap by tap takes
-// channels-last, in 0.7 channels-first; 6 in tiles of 7 1.2 times as long on AVX2.)
+// channels-last, in 0.75 channels-first; 6 in tiles of 7 1.2 times as long on AVX2.)
 inline int64_t MostOfTile(int64_t kernel, int64_t outputs) { return HWY_MIN(kernel == 4 ? 5 : kernel, outputs); }
 
 // Outputs per tile: that with the fewest operations. More of them share more, but the last tile overlaps the one
@@ -385,44 +385,31 @@ HWY_INLINE void FoldLater(D /*d*/, V later, VI later_tap, V& v, VI& tap) {
   tap = hn::IfThenElse(hn::RebindMask(hn::RebindToSigned<D>(), greater), later_tap, tap);
 }
 
-// Tap numbers of more bytes than lanes have: out of line, few ask for them.
+// Stores tap numbers as lanes (bytes 0) or as unsigned integers of 1, 2 or 4 bytes: what few calls ask for. (Inline
+// 5 KB more.)
 template <class DI>
-[[gnu::cold]] HWY_NOINLINE void StoreWideTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* to) {
-  using TU = hwy::MakeUnsigned<hn::TFromD<DI>>;
-  const hn::RebindToUnsigned<DI> du;
-  HWY_ALIGN TU lane[hn::MaxLanes(du)];
-  hn::Store(hn::BitCast(du, taps), du, lane);
-  for (size_t i = 0; i < hn::Lanes(di); ++i) {
-    if (bytes == 2) {
-      reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(lane[i]);
-    } else {
-      reinterpret_cast<uint32_t*>(to)[i] = static_cast<uint32_t>(lane[i]);
-    }
-  }
-}
-
-// Stores tap numbers as lanes (bytes 0) or as unsigned integers of 1, 2 or 4 bytes.
-template <class DI>
-HWY_INLINE void StoreTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* HWY_RESTRICT to) {
-  constexpr int kLaneBytes = sizeof(hn::TFromD<DI>);
-  if (bytes == 0 || bytes == kLaneBytes) {
-    hn::StoreU(taps, di, reinterpret_cast<hn::TFromD<DI>*>(to));
-  } else if (HWY_LIKELY(bytes == 1)) {
+[[gnu::cold]] HWY_NOINLINE void StoreTapLanes(DI di, hn::Vec<DI> taps, int bytes, uint8_t* to) {
+  using TI = hn::TFromD<DI>;
+  if (bytes == 0 || bytes == static_cast<int>(sizeof(TI))) {
+    hn::StoreU(taps, di, reinterpret_cast<TI*>(to));
+  } else if (bytes == 1) {
     StoreBytes(di, taps, to);
+  } else if constexpr (sizeof(TI) == 4) {
+    const hn::Rebind<uint16_t, DI> d16;
+    hn::StoreU(hn::DemoteTo(d16, taps), d16, reinterpret_cast<uint16_t*>(to));
   } else {
-    if constexpr (kLaneBytes == 4) {
-      const hn::Rebind<uint16_t, DI> d16;
-      hn::StoreU(hn::DemoteTo(d16, taps), d16, reinterpret_cast<uint16_t*>(to));
-    } else {
-      StoreWideTapLanes(di, taps, bytes, to);
+    using TU = hwy::MakeUnsigned<TI>;
+    const hn::RebindToUnsigned<DI> du;
+    HWY_ALIGN TU lane[hn::MaxLanes(du)];
+    hn::Store(hn::BitCast(du, taps), du, lane);
+    for (size_t i = 0; i < hn::Lanes(di); ++i) {
+      if (bytes == 2) {
+        reinterpret_cast<uint16_t*>(to)[i] = static_cast<uint16_t>(lane[i]);
+      } else {
+        reinterpret_cast<uint32_t*>(to)[i] = static_cast<uint32_t>(lane[i]);
+      }
     }
   }
-}
-
-// For the sizes that few calls have: inline, all three took 5 KB more.
-template <class DI>
-[[gnu::cold]] HWY_NOINLINE void StoreTapLanesOutOfLine(DI di, hn::Vec<DI> taps, int bytes, uint8_t* to) {
-  StoreTapLanes(di, taps, bytes, to);
 }
 
 // Where the results of one tile go, output after output. Most taps are stored as bytes, or where another axis follows
@@ -446,10 +433,12 @@ struct TapSink {
   }
   HWY_INLINE void Store(D d, hn::Vec<D> v, hn::Vec<DI> tap) {
     out.Store(d, v, to);
-    if (HWY_LIKELY(tap_bytes == (kToBytes ? 1 : 0))) {
-      StoreTapLanes(DI(), tap, kToBytes ? 1 : 0, to_taps);
+    if (HWY_UNLIKELY(tap_bytes != (kToBytes ? 1 : 0))) {
+      StoreTapLanes(DI(), tap, tap_bytes, to_taps);
+    } else if constexpr (kToBytes) {
+      StoreBytes(DI(), tap, to_taps);
     } else {
-      StoreTapLanesOutOfLine(DI(), tap, tap_bytes, to_taps);
+      hn::StoreU(tap, DI(), reinterpret_cast<TI*>(to_taps));
     }
     to += to_output;
     to_taps += to_taps_output;
