@@ -29,6 +29,7 @@
 #include "src/kernels/gather_apart-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/lanes-inl.h"
+#include "src/kernels/slice_walk.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -416,11 +417,9 @@ class InScratch {
         taps_(static_cast<const uint8_t*>(call.taps.base) - call.taps.origin),
         dx_(static_cast<T*>(call.dx)),
         plain_(g_.axis[kDepth].input == g_.axis[kDepth].output),
-        dense_dx_(DenseExtent(g_, g_.input, false) == kTensor),
-        dense_dy_(plain_ && DenseExtent(g_, g_.output, true) == kTensor),
-        dense_taps_(plain_ && DenseExtent(g_, call.taps.strides, true) == kTensor),
-        input_size_(g_.axis[kHeight].input * g_.axis[kWidth].input),
-        output_size_(g_.axis[kHeight].output * g_.axis[kWidth].output) {}
+        dense_dx_(Dense(g_.input, false)),
+        dense_dy_(plain_ ? Dense(g_.output, true) : 0),
+        dense_taps_(plain_ ? Dense(call.taps.strides, true) : 0) {}
 
   [[gnu::cold]] void Run() {
     const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
@@ -461,33 +460,13 @@ class InScratch {
   // Of a block, which stays in L1 with what is read and written; with 64 KB 3x3 s2 over 56x56 took 1.1 times as long.
   // Lines of dilated windows, one by one, rather have more of them.
   int64_t BlockBytes() const { return g_.axis[kHeight].dilation == 1 ? 48 << 10 : 64 << 10; }
+  int64_t Dense(const Strides& strides, bool output) const {
+    const Axis &height = g_.axis[kHeight], &width = g_.axis[kWidth];
+    if (DenseExtent(g_, strides, output) != kTensor) return 0;
+    return output ? height.output * width.output : height.input * width.input;
+  }
   // Sums that strips reach beyond tensors.
   static int64_t Margin() { return 2 * static_cast<int64_t>(hn::Lanes(hn::ScalableTag<Sum>())) + 32; }
-
-  int64_t Offset(int64_t slice, const Strides& strides, bool dense) const {
-    // Divisions were a tenth of the time for planes of 56x56.
-    if (dense) return slice * (&strides == &g_.input ? input_size_ : output_size_);
-    return SliceOffset(g_, strides, slice);
-  }
-
-  // Of all tensors, a block of these.
-  struct Box {
-    int64_t slice, slices, h, step, rows, all_rows, w, columns, all_columns;
-  };
-  // Calls copy(offset into the tensor, offset into the block, count) for each contiguous piece of a block.
-  template <class Copy>
-  void ForEachRun(const Strides& strides, bool dense, const Box& box, Copy copy) const {
-    if (dense && box.step == 1 && box.columns == box.all_columns && (box.slices == 1 || box.rows == box.all_rows)) {
-      copy(Offset(box.slice, strides, dense) + box.h * box.columns, 0, box.slices * box.rows * box.columns);
-      return;
-    }
-    for (int64_t s = 0, at = 0; s < box.slices; ++s) {
-      const int64_t from = Offset(box.slice + s, strides, dense) + box.h * strides.axis[kHeight] + box.w;
-      for (int64_t r = 0; r < box.rows; ++r, at += box.columns) {
-        copy(from + r * box.step * strides.axis[kHeight], at, box.columns);
-      }
-    }
-  }
 
   static HWY_NOINLINE void Widen(const T* HWY_RESTRICT from, int64_t count, Sum* HWY_RESTRICT to) {
     const hn::ScalableTag<Sum> d;
@@ -530,23 +509,23 @@ class InScratch {
     Sum* const dx = static_cast<Sum*>(call_.scratch) + Margin();
     Sum* const dy = dx + slices * rows * columns + 2 * Margin();
     uint8_t* const taps = reinterpret_cast<uint8_t*>(dy + outputs + 2 * Margin());
-    const Box to = {slice, slices, h, height.dilation, rows, height.input, w, columns, width.input};
-    const Box from = {slice, slices, oh, height.dilation, output_rows, height.output, ow, windows, width.output};
+    const LineBox to = {slice, slices, h, height.dilation, rows, height.input, w, columns, width.input};
+    const LineBox from = {slice, slices, oh, height.dilation, output_rows, height.output, ow, windows, width.output};
     if (outputs > 0) {
-      ForEachRun(g_.output, dense_dy_, from,
-                 [&](int64_t whole, int64_t part, int64_t count) { Widen(dy_ + whole, count, dy + part); });
-      ForEachRun(call_.taps.strides, dense_taps_, from, [&](int64_t whole, int64_t part, int64_t count) {
+      ForEachPiece(g_, g_.output, dense_dy_, from,
+                   [&](int64_t whole, int64_t part, int64_t count) { Widen(dy_ + whole, count, dy + part); });
+      ForEachPiece(g_, call_.taps.strides, dense_taps_, from, [&](int64_t whole, int64_t part, int64_t count) {
         std::memcpy(taps + part, taps_ + whole, static_cast<size_t>(count));
       });
     }
     if (call_.accumulate) {
-      ForEachRun(g_.input, dense_dx_, to,
-                 [&](int64_t whole, int64_t part, int64_t count) { Widen(dx_ + whole, count, dx + part); });
+      ForEachPiece(g_, g_.input, dense_dx_, to,
+                   [&](int64_t whole, int64_t part, int64_t count) { Widen(dx_ + whole, count, dx + part); });
     }
     const Task<Sum> task = {block_height, width_, dy, taps, dx, windows, windows, columns, call_.accumulate, false};
     Gatherer<Sum>(task, StripsFor<Sum>(width_), 0, slices * rows).Run();
-    ForEachRun(g_.input, dense_dx_, to,
-               [&](int64_t whole, int64_t part, int64_t count) { Round(dx + part, count, dx_ + whole); });
+    ForEachPiece(g_, g_.input, dense_dx_, to,
+                 [&](int64_t whole, int64_t part, int64_t count) { Round(dx + part, count, dx_ + whole); });
   }
 
   const BackwardCall& call_;
@@ -554,8 +533,8 @@ class InScratch {
   const T* const dy_;
   const uint8_t* const taps_;
   T* const dx_;
-  const bool plain_, dense_dx_, dense_dy_, dense_taps_;
-  const int64_t input_size_, output_size_;
+  const bool plain_;
+  const int64_t dense_dx_, dense_dy_, dense_taps_;  // elements of a slice, see ForEachPiece
   // The axes of a block, and what of the tensors it is.
   Axis height_, width_;
   int64_t h_ = -1, rows_ = 0, w_ = 0, columns_ = 0, oh_ = 0, ow_ = 0;

@@ -109,6 +109,48 @@ struct SliceWalk {
   int64_t slice_lines, plane_lines, next, depth, y_limit, taps_limit;
 };
 
+// Of neighbouring slices, lines that are `step` apart and of these columns.
+struct LineBox {
+  int64_t slice, slices, h, step, lines, all_lines, w, columns, all_columns;
+};
+
+// Contiguous pieces of `count` elements, from `tensor` on `step` apart, and among the elements of a box from `part` on.
+struct BoxPieces {
+  int64_t tensor, step, part, count, pieces;
+};
+
+// Calls copy(context, pieces) for the lines of a box, see the other ForEachPiece.
+[[gnu::noinline]] inline void ForEachPiece(const Geometry& g, const Strides& strides, int64_t dense_slice,
+                                           const LineBox& box, void (*copy)(void*, const BoxPieces&), void* context) {
+  const int64_t line = strides.axis[kHeight];
+  BoxPieces pieces = {0, box.step * line, 0, box.columns, box.lines};
+  for (int64_t s = box.slice; s < box.slice + box.slices; ++s, pieces.part += box.lines * box.columns) {
+    // Divisions were a tenth of the time for planes of 56x56.
+    pieces.tensor = (dense_slice > 0 ? s * dense_slice : SliceOffset(g, strides, s)) + box.h * line + box.w;
+    copy(context, pieces);
+  }
+}
+// Calls copy(offset into the tensor, offset into the elements of the box, count) for each contiguous piece. Slices that
+// are `dense_slice` elements long follow each other; 0: there are gaps.
+template <class Copy>
+[[gnu::always_inline]] inline void ForEachPiece(const Geometry& g, const Strides& strides, int64_t dense_slice,
+                                                const LineBox& box, Copy copy) {
+  if (dense_slice > 0 && box.step == 1 && box.columns == box.all_columns &&
+      (box.slices == 1 || box.lines == box.all_lines)) {
+    copy(box.slice * dense_slice + box.h * box.columns, int64_t{0}, box.slices * box.lines * box.columns);
+    return;
+  }
+  ForEachPiece(
+      g, strides, dense_slice, box,
+      [](void* context, const BoxPieces& pieces) {
+        BoxPieces p = pieces;
+        for (; p.pieces > 0; --p.pieces, p.tensor += p.step, p.part += p.count) {
+          (*static_cast<Copy*>(context))(p.tensor, p.part, p.count);
+        }
+      },
+      &copy);
+}
+
 }  // namespace peakpool
 
 #endif  // PEAKPOOL_SRC_KERNELS_SLICE_WALK_H_
