@@ -693,13 +693,37 @@ TEST_P(WideKernel, WideWindowsOfManyPlanes) {
   });
 }
 
+// 5x5 centred along the width, as networks pool: rows of several strips, planes and parts of planes that begin and end
+// anywhere, and more of them than are pooled at once.
+TEST_P(WideKernel, CentredWindowsOfFive) {
+  ForEachTarget([&](const Kernels& kernels) {
+    if (kernels.wide_channels_first == nullptr) return;
+    for (int i = 0; i < 500 && !HasFailure(); ++i) {
+      const bool large = i % 50 == 0;
+      const int64_t channels = Draw(1, large ? 90 : 6), width = Draw(1, i % 2 != 0 ? 17 : large ? 300 : 60);
+      peakpool_problem p = Problem(PEAKPOOL_CHANNELS_FIRST, Draw(1, 2), channels, Draw(1, large ? 40 : 15), width,
+                                   PEAKPOOL_INDEX_WINDOW_U8);
+      for (int a = 0; a < 2; ++a) {
+        p.kernel[a] = 5;
+        p.padding[a] = a == 1 ? peakpool_padding{2, Draw(0, 2)} : peakpool_padding{Draw(0, 4), Draw(0, 4)};
+      }
+      if (p.input[0] + p.padding[0].before + p.padding[0].after < 5) continue;
+      if (p.input[1] + p.padding[1].before + p.padding[1].after < 5) continue;
+      Resolve(&p);
+      if (HasEmptyWindow(p)) continue;
+      if (Draw(0, 2) == 0) AddGaps(&p);
+      CheckForward("wide_channels_first", kernels.wide_channels_first, p);
+    }
+  });
+}
+
 // Kernels whose lanes track NaN see one wherever it is.
 TEST_P(WideKernel, WideWindowsSeeEveryNan) {
   if (GetParam().type != PEAKPOOL_F32) return;
   ForEachTarget([&](const Kernels& kernels) {
-    for (const char* geometry :
-         {"nchw 1x16x5x17 k5 s1 p2", "nchw 1x1x7x40 k7x5 s1 p3x2", "nchw 1x1x9x6 k5 s1 p2", "nhwc 1x16x5x9 k5 s1 p2",
-          "nhwc 1x16x7x8 k7x8 s1 p3x7", "nhwc 1x16x6x9 k5x4 s1 p2x1", "nhwc 1x16x1x30 k1x9 s1 p0x1"}) {
+    for (const char* geometry : {"nchw 1x16x5x17 k5 s1 p2", "nchw 1x30x6x35 k5 s1 p2", "nchw 1x1x7x40 k7x5 s1 p3x2",
+                                 "nchw 1x1x9x6 k5 s1 p2", "nhwc 1x16x5x9 k5 s1 p2", "nhwc 1x16x7x8 k7x8 s1 p3x7",
+                                 "nhwc 1x16x6x9 k5x4 s1 p2x1", "nhwc 1x16x1x30 k1x9 s1 p0x1"}) {
       peakpool_problem p = Parsed("f32 " + std::string(geometry) + " window-u8");
       const bool last = p.layout == PEAKPOOL_CHANNELS_LAST;
       const ForwardKernel kernel = last ? kernels.wide_channels_last : kernels.wide_channels_first;

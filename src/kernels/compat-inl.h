@@ -667,8 +667,8 @@ HWY_INLINE hn::Mask<D> MaskOfBits(D d, uint64_t bits) {
   return hn::FirstN(d, 0);
 #endif
 }
-// There: lanes of p where the mask has them, nothing else of which is read, and those of v; and stores the lower bytes
-// of 16-bit lanes where the mask has these.
+// There: lanes of p where the mask has them, nothing else of which is read, and those of v; and stores the lowest bytes
+// of 16- or 32-bit lanes where the mask has these.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V LoadSome(D d, V v, hn::Mask<D> mask, const hn::TFromD<D>* HWY_RESTRICT p) {
 #if HWY_TARGET <= HWY_AVX3
@@ -683,9 +683,12 @@ HWY_INLINE void StoreSomeBytes(D d, V v, hn::Mask<D> mask, uint8_t* HWY_RESTRICT
 #if HWY_TARGET <= HWY_AVX3
   if constexpr (sizeof(V) == 64) {
     // Compilers otherwise truncate in the store, which takes longer.
-    const hn::Vec<hn::Rebind<uint8_t, D>> bytes =
-        InRegister(hn::Vec<hn::Rebind<uint8_t, D>>{_mm512_cvtepi16_epi8(v.raw)});
-    return _mm256_mask_storeu_epi8(to, mask.raw, bytes.raw);
+    using V8 = hn::Vec<hn::Rebind<uint8_t, D>>;
+    if constexpr (sizeof(hn::TFromD<D>) == 2) {
+      return _mm256_mask_storeu_epi8(to, mask.raw, InRegister(V8{_mm512_cvtepi16_epi8(v.raw)}).raw);
+    } else {
+      return _mm_mask_storeu_epi8(to, mask.raw, InRegister(V8{_mm512_cvtepi32_epi8(v.raw)}).raw);
+    }
   }
 #endif
   static_cast<void>(mask);

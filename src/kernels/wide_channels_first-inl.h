@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Windows wider than 3 over channels-first tensors. Planes that fit into the L1 cache lie there with padding between
-// their rows: along the width from x to there, along the height from there into y. Rows of no more than a vector (AVX3:
-// two) grow their windows by looking up lanes; others are one long row, whose windows grow in steps that double. (Along
-// the height first from x, looking up lanes in registers, 13x13 takes 1.4 times as long on AVX3.)
+// Windows wider than 3 over channels-first tensors. 5x5 of f32 goes to wide_strips-inl.h where there are AVX-512's
+// masks.
+//
+// Planes that fit into the L1 cache lie there with padding between their rows: along the width from x to there, along
+// the height from there into y. Rows of no more than a vector (AVX3: two) grow their windows by looking up lanes;
+// others are one long row, whose windows grow in steps that double. (Along the height first from x, looking up lanes in
+// registers, 13x13 takes 1.4 times as long on AVX3.)
 //
 // Where a row takes more than that, many such planes lie side by side in lanes, transposed on the way in and out.
 // Larger planes go along the height first, from x into rows in the L1 cache by wide_columns-inl.h. Planes that are one
@@ -28,6 +31,7 @@
 #include "src/kernels/lanes-inl.h"
 #include "src/kernels/wide-inl.h"
 #include "src/kernels/wide_columns-inl.h"
+#include "src/kernels/wide_strips-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace peakpool {
@@ -1376,7 +1380,9 @@ template <class L>
       h.input == 1 && planes >= 4 * n && (call.taps.base != nullptr || sizeof(T) >= 4 || 2 * w.input < n);
   // Small planes of 8-bit elements: 7x7, 5 s1, on AVX3 in 0.6 of the time.
   const bool few_lanes = planes >= n && 8 * HWY_MIN(w.input, w.output) <= n;
-  if (!side_by_side && !few_lanes) {
+  const Strips<L> strips = {call, g};
+  const bool in_strips = strips.Takes();
+  if (!in_strips && !side_by_side && !few_lanes) {
     ShortRows<L> short_rows(call, lanes);
     if (short_rows.Takes()) {
       short_rows.Run(separable);
@@ -1387,28 +1393,35 @@ template <class L>
   LongRows<L> rows(g, n);
   LongTapRows<L> tap_rows(g, n);
   // Many rows with taps are faster side by side, too: 1-D, 9 s1, 200 wide, f32, twice.
-  if (indices ? tap_rows.Fits(call) && (h.input > 1 || planes < n) : rows.Fits(n)) {
+  if (in_strips || (indices ? tap_rows.Fits(call) && (h.input > 1 || planes < n) : rows.Fits(n))) {
     // 1-D, 5 s1, f32: 2 to 10 times up to 64 wide, alike at 180; 9 x 16: 2.4 times.
-    if (h.input * w.input <= 12 * n && planes >= n) {
+    if (!in_strips && h.input * w.input <= 12 * n && planes >= n) {
       separable(call);
       return;
     }
     for (int64_t begin = call.begin; begin < call.end;) {
       const int64_t oh = begin % height, od = begin / height % depth, plane = begin / height / depth;
-      const int64_t lines = HWY_MIN(call.end - begin, height - oh);
       const int64_t image = plane / g.channels, c = plane % g.channels;
+      int64_t lines = HWY_MIN(call.end - begin, height - oh), whole = 1;
       const T* x = static_cast<const T*>(call.x) + image * g.input.batch + c * g.input.channel +
                    g.axis[kDepth].Begin(od) * g.input.axis[kDepth];
       T* y = static_cast<T*>(call.y) + image * g.output.batch + c * g.output.channel + od * g.output.axis[kDepth];
       // Where rows are dense, stores may spill into the next one.
       const bool dense = g.output.axis[kHeight] == w.output && rows.columns == w.output;
       const T* y_end = dense ? y + (oh + lines) * w.output : nullptr;
-      bool nan;
-      if (indices) {
-        const Strides& t = call.taps.strides;
-        uint8_t* const taps =
-            static_cast<uint8_t*>(call.taps.base) +
-            (image * t.batch + c * t.channel + od * t.axis[kDepth] - call.taps.origin) * call.taps.bytes;
+      const Strides& t = call.taps.strides;
+      uint8_t* const taps =
+          indices ? static_cast<uint8_t*>(call.taps.base) +
+                        (image * t.batch + c * t.channel + od * t.axis[kDepth] - call.taps.origin) * call.taps.bytes
+                  : nullptr;
+      bool nan = false;
+      if (in_strips) {
+        if (depth == 1 && lines == height) {
+          whole = HWY_MIN(HWY_MIN((call.end - begin) / height, g.channels - c), strips.Most());
+        }
+        if constexpr (Strips<L>::kHas) nan = strips.Pool(lanes, x, y, taps, oh, oh + lines, whole);
+        lines *= whole;
+      } else if (indices) {
         nan = tap_rows.Pool(lanes, x, y, taps, call.taps, oh, oh + lines, call.scratch);
       } else {
         nan = rows.Pool(lanes, x, y, y_end, oh, oh + lines, call.scratch);
